@@ -1,0 +1,29 @@
+//! What every plane of Binnacle shares: the gRPC contract between agent and server, and the few types
+//! that mean the same everywhere.
+//!
+//! - [`node`]: messages, client and server of `proto/node.proto`. They are converted at the edge and
+//!   do not travel further into a crate.
+//! - [`Labels`]: a label set, the identity of a series and of a log stream.
+//! - [`STALE_NAN`]: the value that ends a series.
+//!
+//! This crate is *not* a place for helpers: what two planes could share but one needs stays with the
+//! one.
+//!
+//! ```
+//! use binnacle_proto::Labels;
+//! let labels = Labels::from_pairs([("pod", "web-0"), ("__name__", "up"), ("empty", "")]).unwrap();
+//! assert_eq!(labels.to_string(), r#"up{pod="web-0"}"#);
+//! assert_eq!(labels.get("pod"), Some("web-0"));
+//! ```
+
+mod labels;
+mod stale;
+
+pub use labels::{Labels, LabelsBuilder, LabelsError};
+pub use stale::{STALE_NAN, is_stale};
+
+/// Generated code of `proto/node.proto`: package `binnacle.node.v1`.
+pub mod node {
+    #![allow(missing_docs, clippy::all, clippy::unwrap_used)]
+    tonic::include_proto!("binnacle.node.v1");
+}
