@@ -15,7 +15,11 @@ mod select;
 
 pub use db::{Appended, Config, Db, Sample, SeriesRef};
 pub use error::Error;
-pub use promql::{Answer, Engine, EngineConfig, InstantSample, QueryOptions, RangeSeries, Value};
+pub use promql::{
+    Answer, Engine, EngineConfig, InstantSample, MAX_QUERY_BYTES, MAX_QUERY_DEPTH, QueryOptions, RangeSeries,
+    Value, format_duration, format_query, format_value, format_value_json, parse_duration, parse_selector,
+    parse_value,
+};
 pub use select::{
     Guard, GuardLimits, Hints, LimitError, MatchTest, Matcher, MemorySource, Points, ReadSeries, Select,
     Selected, Source,

@@ -1,5 +1,10 @@
 //! PromQL: from text to an answer.
 
+mod duration;
+mod number;
+mod parse;
+mod tokens;
+
 use std::time::Duration;
 
 use binnacle_proto::Labels;
@@ -7,6 +12,10 @@ use serde::Deserialize;
 
 use crate::Error;
 use crate::select::{Guard, Points, Source};
+
+pub use duration::{format_duration, parse_duration};
+pub use number::{format_value, format_value_json, parse_value};
+pub use parse::{MAX_QUERY_BYTES, MAX_QUERY_DEPTH, format_query, parse_selector};
 
 /// Evaluation settings; the section `[query]` of the server's config file.
 #[derive(Debug, Clone, Deserialize)]
