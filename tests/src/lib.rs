@@ -1,1 +1,4 @@
-//! Placeholder.
+//! End-to-end, crash, simulation and layering tests, the benchmarks against peers, and the demo.
+//!
+//! - `demo/`: the binary `binnacle-demo` behind `make demo`.
+//! - `../tests/`: one file a behaviour of the whole.

@@ -1,0 +1,54 @@
+# Everything a person does with this repository. `make help` lists it.
+#
+# One cargo profile serves every target, because RocksDB takes about 15 minutes to compile. Set
+# CARGO_TARGET_DIR to a folder outside the clone and the next clone compiles only Binnacle itself.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+# ccache, where it is installed, spares the second compilation of RocksDB.
+export PATH := /usr/lib/ccache:$(PATH)
+
+CARGO := cargo
+BIN := $(CARGO_TARGET_DIR)/release
+DEMO_SECONDS ?= 0
+SHARED := $(abspath $(CURDIR)/../shared)
+export BINNACLE_PROMQLTEST ?= $(SHARED)/promqltest
+
+.PHONY: help
+help: ## This list
+	@grep -hE '^[a-z][a-z0-9-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+.PHONY: build-deps
+build-deps: ## Install what the build needs (Debian, root)
+	@tests/packages.sh build
+
+.PHONY: test-deps
+test-deps: ## Install what the tests compare with (Debian, root)
+	@tests/packages.sh build test
+
+.PHONY: build
+build: build-deps ## Build both binaries and the demo
+	$(CARGO) build --release --workspace --bins
+
+.PHONY: demo
+demo: build ## The whole platform on this machine; DEMO_SECONDS=120 ends by itself with a verdict
+	@$(BIN)/binnacle-demo run --seconds $(DEMO_SECONDS) --manifests deploy/demo
+
+.PHONY: test
+test: build-deps ## All tests; what needs root or a package says so when it is skipped
+	$(CARGO) build --release --workspace --bins
+	@tests/run.sh
+
+.PHONY: check
+check: ## What a change must pass before review: format, clippy, licences, docs
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps --quiet
+	@tests/packages.sh deny
+	$(CARGO) deny --log-level warn check licenses bans sources
+
+.PHONY: clean
+clean: ## Remove what was built
+	$(CARGO) clean

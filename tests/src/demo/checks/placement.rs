@@ -1,0 +1,66 @@
+//! New replicas of `web` went to the node with less load.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, ensure};
+
+use crate::client::Client;
+
+/// Pods that appear within so many seconds were placed together: only one of them needs to go to the
+/// less loaded node, the others may spread.
+const TOGETHER: f64 = 4.0;
+/// Nodes whose load differs by less are equally loaded, in cores.
+const EQUAL: f64 = 0.05;
+
+/// When each pod of `web` was first seen, and where.
+#[derive(Default)]
+pub struct Check {
+    pods: BTreeMap<String, (f64, String)>,
+}
+
+impl Check {
+    pub async fn observe(&mut self, client: &Client, now_s: f64) -> Result<()> {
+        for sample in client.query(r#"kube_pod_info{pod=~"web-.+",node!=""}"#, None).await? {
+            if let (Some(pod), Some(node)) = (sample.labels.get("pod"), sample.labels.get("node")) {
+                self.pods.entry(pod.clone()).or_insert_with(|| (now_s, node.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    pub async fn verdict(&self, client: &Client) -> Result<String> {
+        let mut pods: Vec<_> = self.pods.values().collect();
+        pods.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut groups: Vec<(f64, Vec<&str>)> = Vec::new();
+        for (at_s, node) in pods {
+            match groups.last_mut() {
+                Some((first, nodes)) if at_s - *first <= TOGETHER => nodes.push(node),
+                _ => groups.push((*at_s, vec![node])),
+            }
+        }
+        let (mut right, mut told) = (0, Vec::new());
+        // The first group is the first start: nothing ran yet that could have told the nodes apart.
+        for (at_s, nodes) in groups.iter().skip(1) {
+            // A pod is seen a little after it was placed.
+            let load = r#"rate(container_cpu_usage_seconds_total{id="/"}[15s])"#;
+            let mut loads = client.query(load, Some(at_s - 2.0)).await?;
+            loads.sort_by(|a, b| a.value.total_cmp(&b.value));
+            let [least, .., most] = loads.as_slice() else { continue };
+            if most.value - least.value < EQUAL {
+                continue;
+            }
+            let least_name = least.labels.get("node").cloned().unwrap_or_default();
+            told.push(format!(
+                "{} of {} to {least_name} ({:.2} cores against {:.2})",
+                nodes.iter().filter(|node| **node == least_name).count(),
+                nodes.len(),
+                least.value,
+                most.value
+            ));
+            right += usize::from(nodes.contains(&least_name.as_str()));
+        }
+        ensure!(!told.is_empty(), "no replica was added while the nodes' loads differed by {EQUAL} cores");
+        ensure!(right == told.len(), "{right} of {} times: {}", told.len(), told.join("; "));
+        Ok(told.join("; "))
+    }
+}
