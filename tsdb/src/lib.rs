@@ -13,7 +13,7 @@ mod error;
 mod promql;
 mod select;
 
-pub use db::{Appended, Config, Db, Sample, SeriesRef};
+pub use db::{Appended, Config, Db, Listed, Sample, SeriesRef, Stats, TimeRange, TsdbStatus};
 pub use error::Error;
 pub use promql::{
     Answer, Engine, EngineConfig, InstantSample, MAX_QUERY_BYTES, MAX_QUERY_DEPTH, QueryOptions, RangeSeries,
