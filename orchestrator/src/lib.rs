@@ -1,1 +1,31 @@
-//! Placeholder.
+//! The Binnacle server and command line: ingest, cluster view, decisions, actions.
+//!
+//! Not here: how samples are stored and queried (`binnacle-tsdb`), how log lines are
+//! (`binnacle-logs`), how either is collected (`binnacle-agent`).
+//!
+//! ```text
+//! agents ══gRPC══ ingest ─► tsdb, logs ─► signals ─► decide ─► act ─► nodes ══gRPC══ agents
+//!                                            ▲                  │
+//!                                            └──── journal ◄────┘
+//! http: the APIs of both stores, status, metrics, the built-in page
+//! ```
+//!
+//! ```
+//! use binnacle::config::Config;
+//! let config = Config::parse("[server]\nhttp = \"127.0.0.1:0\"\n", "inline".as_ref()).unwrap();
+//! assert_eq!(config.server.http.port(), 0);
+//! let error = Config::parse("[server]\nhtpp = 1\n", "inline".as_ref()).unwrap_err();
+//! assert!(error.to_string().contains("inline:2"), "{error}");
+//! ```
+
+pub mod cli;
+mod clock;
+pub mod cluster;
+pub mod config;
+mod http;
+mod ingest;
+pub mod nodes;
+mod selfmetrics;
+pub mod server;
+
+pub use clock::Clock;

@@ -1,0 +1,33 @@
+//! `binnacle check`: says what is wrong with files, with file, line and field.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use super::Files;
+use crate::config::Config;
+
+/// Kinds of files.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Args {
+    /// Check config files of the server.
+    Config(Files),
+}
+
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let mut wrong = 0;
+    match args {
+        Args::Config(Files { files }) => {
+            for file in files {
+                match Config::load(&file) {
+                    Ok(_) => println!("{}: ok", file.display()),
+                    Err(error) => {
+                        wrong += 1;
+                        eprintln!("{error}");
+                    }
+                }
+            }
+        }
+    }
+    Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,310 @@
+//! One Push stream: takes batches, has them stored, acknowledges them in order.
+
+use std::sync::Arc;
+
+use binnacle_proto::node::{Ack, Batch};
+use futures::future::BoxFuture;
+use futures::stream::FuturesOrdered;
+use futures::{FutureExt, Stream, StreamExt};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tonic::Status;
+
+use super::body::Bodies;
+use super::tables::{Content, Refusal, Tables};
+use super::{BUDGET_UNIT, Shared};
+use crate::nodes::MAX_NODE_NAME;
+
+/// One stream.
+pub(super) struct Push {
+    shared: Arc<Shared>,
+    out: mpsc::Sender<Result<Ack, Status>>,
+    tables: Tables,
+    /// Node and session; pinned by the first batch.
+    identity: Option<(String, u64)>,
+    /// Batches on their way to the stores, in order.
+    in_flight: FuturesOrdered<BoxFuture<'static, Stored>>,
+    in_flight_bytes: u64,
+    /// Last batch up to which all are durable.
+    durable: u64,
+    /// Counts how often the agent was told to send again: outcomes of batches that were sent before
+    /// must not be acknowledged.
+    round: u64,
+    /// The batch that could not be stored, until the agent sends it again.
+    failed: Option<u64>,
+    refused_series_logged: u64,
+}
+
+/// What became of a batch.
+struct Stored {
+    sequence: u64,
+    round: u64,
+    body_bytes: u64,
+    /// Why it is not durable.
+    failure: Option<String>,
+}
+
+/// How a stream ends that the agent did not end.
+type End = Status;
+
+impl Push {
+    pub(super) fn new(shared: Arc<Shared>, out: mpsc::Sender<Result<Ack, Status>>) -> Self {
+        Self {
+            shared,
+            out,
+            tables: Tables::default(),
+            identity: None,
+            in_flight: FuturesOrdered::new(),
+            in_flight_bytes: 0,
+            durable: 0,
+            round: 0,
+            failed: None,
+            refused_series_logged: 0,
+        }
+    }
+
+    /// Serves the stream to its end.
+    pub(super) async fn serve(mut self, batches: impl Stream<Item = Result<Batch, Status>> + Unpin) {
+        let result = self.exchange(batches).await;
+        let node = self.identity.as_ref().map_or("?", |(node, _)| node.as_str());
+        match result {
+            Ok(()) => tracing::debug!(node, "push stream closed"),
+            Err(status) => {
+                self.shared.deps.counters.streams_refused.add(1);
+                tracing::warn!(node, reason = status.message(), "push stream ended by the server");
+                // The agent may be gone already.
+                let _ = self.out.send(Err(status)).await;
+            }
+        }
+    }
+
+    async fn exchange(
+        &mut self,
+        mut batches: impl Stream<Item = Result<Batch, Status>> + Unpin,
+    ) -> Result<(), End> {
+        let settings = &self.shared.deps.settings;
+        let (max_in_flight, credit) = (settings.max_in_flight, settings.credit_bytes);
+        let shutdown = self.shared.deps.shutdown.clone();
+        let budget = self.shared.budget.clone();
+        let mut bodies = Bodies::new(settings.max_body_bytes)
+            .map_err(|error| Status::internal(format!("zstd: {error}")))?;
+        // A batch that was read and waits for room in the budget; kept here so that nothing is lost
+        // when the select below turns to something else.
+        let mut waiting: Option<Batch> = None;
+        let mut ended = false;
+        loop {
+            let room = self.in_flight.len() < max_in_flight && self.in_flight_bytes < credit;
+            let admit = async {
+                if waiting.is_none() {
+                    match batches.next().await {
+                        Some(Ok(batch)) => waiting = Some(batch),
+                        Some(Err(_)) | None => return Ok::<_, Refusal>(None),
+                    }
+                }
+                let Some(batch) = &waiting else { return Ok(None) };
+                bodies.check(batch)?;
+                let units = batch.body_size.div_ceil(BUDGET_UNIT);
+                let permit = budget.clone().acquire_many_owned(units).await;
+                // The semaphore is never closed.
+                Ok(permit.ok().and_then(|permit| waiting.take().map(|batch| (batch, permit))))
+            };
+            tokio::select! {
+                Some(stored) = self.in_flight.next(), if !self.in_flight.is_empty() => {
+                    self.acknowledge(stored).await;
+                }
+                admitted = admit, if room && !ended => match admitted {
+                    Ok(Some((batch, permit))) => self.take(batch, permit, &mut bodies)?,
+                    Ok(None) => ended = true,
+                    Err(refusal) => return Err(refusal.into()),
+                },
+                () = shutdown.cancelled(), if !ended => ended = true,
+                else => return Ok(()),
+            }
+            if ended && self.in_flight.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Decodes a batch and sends its content on its way to the stores.
+    fn take(&mut self, batch: Batch, permit: OwnedSemaphorePermit, bodies: &mut Bodies) -> Result<(), End> {
+        let shared = self.shared.clone();
+        let counters = &shared.deps.counters;
+        self.check_identity(&batch)?;
+        let (node, session) = self.identity.clone().unwrap_or_default();
+        counters.batches.add(1);
+        counters.body_bytes.add(batch.body.len() as u64);
+        // The tables take up what is new in any case: the agent does not send it twice on a stream.
+        let body = bodies.decode(&batch)?;
+        let content = self.tables.apply(&node, body, &shared.deps.settings, &|labels| {
+            use binnacle_tsdb::Error;
+            match shared.deps.db.resolve(labels) {
+                Ok(series) => Ok(Some(series)),
+                Err(error @ (Error::Unavailable { .. } | Error::Storage { .. })) => Err(error),
+                Err(error) => {
+                    tracing::debug!(node, %labels, %error, "series refused");
+                    Ok(None)
+                }
+            }
+        })?;
+        self.count_refused(&node, &content);
+
+        let sequence = batch.sequence;
+        if let Some(failed) = self.failed {
+            if sequence > failed {
+                // Sent before the agent was told to wait; it comes again.
+                counters.batches_dropped.add(1);
+                return Ok(());
+            }
+            self.failed = None;
+            self.round += 1;
+        }
+        let body_bytes = batch.body.len() as u64;
+        let outcome = Stored { sequence, round: self.round, body_bytes, failure: None };
+        self.in_flight_bytes += body_bytes;
+        if sequence <= shared.sessions.durable(&node, session) {
+            counters.batches_repeated.add(1);
+            self.in_flight.push_back(async move { outcome }.boxed());
+            return Ok(());
+        }
+        self.in_flight.push_back(store(shared, content, permit, outcome).boxed());
+        Ok(())
+    }
+
+    fn check_identity(&mut self, batch: &Batch) -> Result<(), End> {
+        if batch.node.is_empty() || batch.node.len() > MAX_NODE_NAME {
+            return Err(Status::invalid_argument(format!("a node name has 1 to {MAX_NODE_NAME} bytes")));
+        }
+        if batch.session == 0 || batch.sequence == 0 {
+            return Err(Status::invalid_argument("session and sequence must not be 0"));
+        }
+        match &self.identity {
+            None => {
+                self.durable = self.shared.sessions.durable(&batch.node, batch.session);
+                self.identity = Some((batch.node.clone(), batch.session));
+                Ok(())
+            }
+            Some((node, session)) if *node == batch.node && *session == batch.session => Ok(()),
+            Some((node, session)) => Err(Status::permission_denied(format!(
+                "this stream speaks for session {session} of node {node}, not for session {} of {}",
+                batch.session, batch.node
+            ))),
+        }
+    }
+
+    fn count_refused(&mut self, node: &str, content: &Content) {
+        let counters = &self.shared.deps.counters;
+        counters.samples_refused.add(content.refused_samples);
+        counters.lines_refused.add(content.refused_lines);
+        let refused = self.tables.refused_series();
+        if refused > self.refused_series_logged {
+            let new = refused - self.refused_series_logged;
+            counters.series_refused.add(new);
+            tracing::warn!(node, series = new, "series refused by the database");
+            self.refused_series_logged = refused;
+        }
+    }
+
+    /// Answers the outcome of the oldest batch on its way.
+    async fn acknowledge(&mut self, stored: Stored) {
+        self.in_flight_bytes -= stored.body_bytes;
+        let Some((node, session)) = &self.identity else { return };
+        if stored.round != self.round || self.failed.is_some() {
+            // A batch after one that failed: durable or not, it comes again.
+            return;
+        }
+        let deps = &self.shared.deps;
+        let now_ms = deps.clock.now_ms();
+        let mut ack = Ack {
+            session: *session,
+            credit_bytes: deps.settings.credit_bytes,
+            server_ms: now_ms,
+            ..Ack::default()
+        };
+        match stored.failure {
+            None => {
+                self.durable = self.durable.max(stored.sequence);
+                self.shared.sessions.advance(node, *session, self.durable, now_ms);
+                deps.registry.seen(node);
+            }
+            Some(reason) => {
+                deps.counters.waits.add(1);
+                tracing::warn!(
+                    node,
+                    sequence = stored.sequence,
+                    reason,
+                    "a batch is not durable: agent waits"
+                );
+                self.failed = Some(stored.sequence);
+                ack.wait_ms = deps.settings.full_wait_ms;
+                ack.wait_reason = reason;
+            }
+        }
+        ack.sequence = self.durable;
+        // When the agent is gone, reading from it ends the stream.
+        let _ = self.out.send(Ok(ack)).await;
+    }
+}
+
+/// Appends to both stores at once.
+async fn store(
+    shared: Arc<Shared>,
+    content: Content,
+    permit: OwnedSemaphorePermit,
+    mut outcome: Stored,
+) -> Stored {
+    let deps = &shared.deps;
+    let now_ms = deps.clock.now_ms();
+    let Content { samples, blocks, open_samples, .. } = content;
+    let append_samples = async {
+        if samples.is_empty() {
+            return Ok(());
+        }
+        let appended = deps.db.append(samples, now_ms).await?;
+        deps.counters.samples.add(appended.stored);
+        deps.counters.samples_repeated.add(appended.repeated);
+        deps.counters.samples_conflicting.add(appended.conflicting);
+        deps.counters.samples_out_of_bounds.add(appended.out_of_bounds);
+        Ok::<_, binnacle_tsdb::Error>(())
+    };
+    let append_lines = async {
+        if blocks.is_empty() {
+            return Ok(());
+        }
+        let appended = deps.logs.append(blocks, now_ms).await?;
+        deps.counters.lines.add(appended.stored);
+        deps.counters.lines_repeated.add(appended.repeated);
+        Ok::<_, binnacle_logs::Error>(())
+    };
+    let (samples, lines) = tokio::join!(append_samples, append_lines);
+    if open_samples > 0 {
+        outcome.failure = Some(format!("{open_samples} samples belong to series that cannot be created now"));
+    }
+    match samples {
+        // Sending it again would not help: it is acknowledged, counted and said.
+        Err(error @ binnacle_tsdb::Error::BadInput(_)) => {
+            deps.counters.batches_refused.add(1);
+            tracing::error!(sequence = outcome.sequence, %error, "samples of a batch refused");
+        }
+        Err(error) => outcome.failure = Some(error.to_string()),
+        Ok(()) => {}
+    }
+    match lines {
+        Err(error @ binnacle_logs::Error::BadInput(_)) => {
+            deps.counters.batches_refused.add(1);
+            tracing::error!(sequence = outcome.sequence, %error, "lines of a batch refused");
+        }
+        Err(error) => outcome.failure = Some(error.to_string()),
+        Ok(()) => {}
+    }
+    drop(permit);
+    outcome
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Invalid(message) => Self::invalid_argument(message),
+            Refusal::Full(message) => Self::resource_exhausted(message),
+        }
+    }
+}

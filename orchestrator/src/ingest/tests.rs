@@ -1,0 +1,1 @@
+//! Tests of the gRPC service against real stores, over a real connection.

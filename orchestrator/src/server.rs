@@ -1,0 +1,168 @@
+//! The server process: opens the stores, spawns every task, stops in order.
+
+mod listen;
+mod maintain;
+mod reload;
+mod tasks;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::selfmetrics::Counters;
+use crate::{Clock, cluster, http, ingest, nodes, selfmetrics};
+pub(crate) use reload::Reloader;
+use tasks::Tasks;
+
+/// Why the server did not start or ended by itself. Show it to the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} (server.{field}): {reason}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The key of the config.
+        field: &'static str,
+        /// What the system said.
+        reason: std::io::Error,
+    },
+    /// The gRPC address would take data from other machines unencrypted.
+    #[error(
+        "server.grpc is {0}, which other machines reach, and there is no TLS: anybody could send data and \
+         be sent workloads. Use a loopback address, or allow it with --insecure (server.insecure = true) \
+         on a network that you trust"
+    )]
+    NotSafe(SocketAddr),
+    /// The data folder cannot be used.
+    #[error("cannot use the data folder {path}: {reason}")]
+    DataDir {
+        /// The folder.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The time-series database could not be opened.
+    #[error(transparent)]
+    Tsdb(#[from] binnacle_tsdb::Error),
+    /// The log store could not be opened.
+    #[error(transparent)]
+    Logs(#[from] binnacle_logs::Error),
+    /// A task ended that should not.
+    #[error("the task {name} ended: {reason}")]
+    Task {
+        /// The task.
+        name: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A running server.
+pub struct Handle {
+    /// Where HTTP is answered.
+    pub http: SocketAddr,
+    /// Where agents are answered.
+    pub grpc: SocketAddr,
+    tasks: Tasks,
+    stop_timeout: Duration,
+    db: binnacle_tsdb::Db,
+    logs: binnacle_logs::Db,
+}
+
+/// Opens the stores and starts everything; `shutdown` stops it.
+///
+/// # Errors
+/// When an address, the data folder or a store cannot be used.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Handle, Error> {
+    let clock = Clock::System;
+    let config = Arc::new(config);
+    let lock = maintain::claim(&config.server.data_dir)?;
+    let http_listener = listen::bind(config.server.http, "http").await?;
+    let grpc_listener = listen::bind_agents(&config.server).await?;
+    let (http, grpc) = (listen::local(&http_listener)?, listen::local(&grpc_listener)?);
+
+    let (db, logs) = maintain::open(&config).await?;
+    let engine = binnacle_tsdb::Engine::new(config.query.clone());
+    let counters: Arc<Counters> = Arc::default();
+    let registry = nodes::Registry::new(clock.clone(), counters.clone(), config.ingest.max_nodes);
+    let (cluster, desk) = cluster::channel();
+    let reloader = reload::Reloader::new(cluster.clone(), counters.clone());
+
+    let service = ingest::Service::new(ingest::Deps {
+        settings: config.ingest.clone(),
+        db: db.clone(),
+        logs: logs.clone(),
+        registry: registry.clone(),
+        counters: counters.clone(),
+        clock: clock.clone(),
+        shutdown: shutdown.clone(),
+    });
+    let state = http::State {
+        config: config.clone(),
+        registry: registry.clone(),
+        cluster,
+        reloader: reloader.clone(),
+        counters: counters.clone(),
+        shutdown: shutdown.clone(),
+    };
+
+    let mut tasks = Tasks::new(shutdown.clone());
+    tasks.spawn("grpc", listen::serve_agents(grpc_listener, service, shutdown.clone()));
+    let gather = state.clone();
+    tasks.spawn("http", listen::serve_http(http_listener, http::router(state), shutdown.clone()));
+    tasks.spawn("tsdb maintenance", maintain::tsdb(db.clone(), clock.clone(), shutdown.clone()));
+    tasks.spawn("log maintenance", maintain::logs(logs.clone(), clock.clone(), shutdown.clone()));
+    tasks.spawn("reload", reload::on_hangup(reloader, shutdown.clone()));
+    let (own_db, own_clock, own_shutdown) = (db.clone(), clock.clone(), shutdown.clone());
+    let interval = Duration::from_millis(config.server.self_scrape_interval_ms);
+    tasks.spawn("own metrics", async move {
+        let text = move || http::metrics_text(&gather);
+        selfmetrics::record(own_db, text, http.to_string(), interval, own_clock, own_shutdown).await;
+        Ok(())
+    });
+    let deps = cluster::Deps {
+        db: db.clone(),
+        engine,
+        logs: logs.clone(),
+        registry,
+        config: config.clone(),
+        clock,
+        desk,
+    };
+    let controllers = cluster::run(deps, shutdown.clone());
+    tasks.spawn("controllers", async move { controllers.await.map_err(|error| error.to_string()) });
+    tasks.keep(lock);
+
+    tracing::info!(%http, %grpc, data_dir = %config.server.data_dir.display(), "binnacle is ready");
+    Ok(Handle {
+        http,
+        grpc,
+        tasks,
+        stop_timeout: Duration::from_millis(config.server.stop_timeout_ms),
+        db,
+        logs,
+    })
+}
+
+impl Handle {
+    /// Waits until the server has stopped: because of `shutdown`, or because a task died, which is
+    /// the error. The stores are flushed and closed.
+    ///
+    /// # Errors
+    /// [`Error::Task`], and errors of closing the stores; acknowledged data is safe all the same.
+    pub async fn wait(mut self) -> Result<(), Error> {
+        let ended = self.tasks.run(self.stop_timeout).await;
+        let (db, logs) = (self.db, self.logs);
+        let closed = tokio::task::spawn_blocking(move || {
+            let logs = logs.close().map_err(Error::from);
+            db.close().map_err(Error::from).and(logs)
+        });
+        let closed =
+            closed.await.map_err(|error| Error::Task { name: "close", reason: error.to_string() })?;
+        ended.and(closed)
+    }
+}

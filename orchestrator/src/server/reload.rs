@@ -1,0 +1,49 @@
+//! Reading rules and manifests again: on `SIGHUP` and on `POST /-/reload`.
+
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster;
+use crate::selfmetrics::Counters;
+
+/// Has everything that is read from files read again; clones share it.
+#[derive(Clone)]
+pub(crate) struct Reloader {
+    cluster: cluster::Handle,
+    counters: Arc<Counters>,
+}
+
+impl Reloader {
+    pub(super) fn new(cluster: cluster::Handle, counters: Arc<Counters>) -> Self {
+        Self { cluster, counters }
+    }
+
+    /// Reads all of it again. What was refused is the error, one a line; it runs on as before.
+    pub(crate) async fn reload(&self) -> Result<(), String> {
+        self.counters.reloads.add(1);
+        let result = self.cluster.reload().await;
+        match &result {
+            Ok(()) => tracing::info!("reloaded"),
+            Err(refused) => {
+                self.counters.reloads_failed.add(1);
+                tracing::error!(refused, "reloaded in part: what was refused runs on as before");
+            }
+        }
+        result
+    }
+}
+
+/// Reloads on each `SIGHUP`.
+pub(super) async fn on_hangup(reloader: Reloader, shutdown: CancellationToken) -> Result<(), String> {
+    let mut hangups = signal(SignalKind::hangup()).map_err(|error| error.to_string())?;
+    loop {
+        tokio::select! {
+            _ = hangups.recv() => {}
+            () = shutdown.cancelled() => return Ok(()),
+        }
+        // Logged and counted where it happens.
+        let _ = reloader.reload().await;
+    }
+}
