@@ -1,0 +1,136 @@
+//! One contender's numbers.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::time::Instant;
+
+use crate::contender::{Contender, Kind, Running};
+use crate::data::Shape;
+use crate::write;
+
+/// Evaluation step of the range queries.
+const STEP_SECONDS: i64 = 60;
+/// How long a contender may go on merging and flushing before its disk use counts.
+const SETTLE: Duration = Duration::from_secs(10);
+
+/// The query mix: what it is called, the expression, whether it is a range query.
+const QUERIES: [(&str, &str, bool); 4] = [
+    ("rate by namespace", "sum by (namespace) (rate(container_cpu_usage_seconds_total[5m]))", true),
+    (
+        "join by pod",
+        "sum by (pod) (rate(container_cpu_usage_seconds_total[5m])) \
+         / on (pod) sum by (pod) (container_memory_working_set_bytes)",
+        true,
+    ),
+    ("max over time", "max by (node) (max_over_time(container_memory_working_set_bytes[10m]))", true),
+    ("count by regex", r#"count({__name__=~"container_.+"})"#, false),
+];
+
+pub struct Row {
+    pub kind: Kind,
+    pub samples_per_cpu_second: f64,
+    pub resident_mib: f64,
+    pub bytes_per_sample: f64,
+    pub restart: Duration,
+    pub queries: Vec<Query>,
+}
+
+pub struct Query {
+    pub name: &'static str,
+    pub wall_ms: f64,
+    pub cpu_ms: f64,
+}
+
+pub async fn run(contender: Contender, shape: &Shape, repeat: usize) -> Result<Row> {
+    let mut server = contender.start().await?;
+    let before = cpu_seconds(server.pid()?)?;
+    write::load(&server.url("/api/v1/write"), shape).await?;
+    let load_cpu = cpu_seconds(server.pid()?)? - before;
+    let resident_mib = resident_mib(server.pid()?)?;
+
+    let mut queries = Vec::new();
+    for (name, expr, range) in QUERIES {
+        queries.push(query(&server, name, expr, range, shape, repeat).await?);
+    }
+    let restart = server.kill_and_restart().await?;
+    tokio::time::sleep(SETTLE).await;
+    let stored = disk_bytes(&server.folder().join("data"))?;
+    let kind = server.kind;
+    server.stop().await?;
+    Ok(Row {
+        kind,
+        samples_per_cpu_second: shape.samples() as f64 / load_cpu,
+        resident_mib,
+        bytes_per_sample: stored as f64 / shape.samples() as f64,
+        restart,
+        queries,
+    })
+}
+
+async fn query(
+    server: &Running,
+    name: &'static str,
+    expr: &str,
+    range: bool,
+    shape: &Shape,
+    repeat: usize,
+) -> Result<Query> {
+    let http = reqwest::Client::new();
+    let end = shape.end_ms() / 1000;
+    let start = shape.start_ms / 1000 + 600;
+    let (path, parameters) = if range {
+        let step = STEP_SECONDS.to_string();
+        let bounds = [("start", start.to_string()), ("end", end.to_string()), ("step", step)];
+        ("/api/v1/query_range", bounds.to_vec())
+    } else {
+        ("/api/v1/query", vec![("time", end.to_string())])
+    };
+    let mut walls = Vec::new();
+    let cpu_before = cpu_seconds(server.pid()?)?;
+    for _ in 0..repeat {
+        let begun = Instant::now();
+        let request = http.get(server.url(path)).query(&[("query", expr)]).query(&parameters);
+        let answer = request.send().await?;
+        let status = answer.status();
+        let body = answer.text().await?;
+        if !status.is_success() || body.contains("\"result\":[]") {
+            bail!("{}: {expr}: {status}: {body}", server.kind);
+        }
+        walls.push(begun.elapsed().as_secs_f64() * 1000.0);
+    }
+    let cpu_ms = (cpu_seconds(server.pid()?)? - cpu_before) * 1000.0 / repeat as f64;
+    walls.sort_by(f64::total_cmp);
+    Ok(Query { name, wall_ms: walls[walls.len() / 2], cpu_ms })
+}
+
+/// User and system CPU of a process so far; the kernel counts in ticks of 1/100 s.
+fn cpu_seconds(pid: u32) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields: Vec<&str> = stat.rsplit_once(") ").context("odd stat")?.1.split(' ').collect();
+    Ok((fields[11].parse::<f64>()? + fields[12].parse::<f64>()?) / 100.0)
+}
+
+fn resident_mib(pid: u32) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
+}
+
+fn disk_bytes(folder: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let Ok(metadata) = entry.metadata() else { continue };
+        bytes += if metadata.is_dir() { disk_bytes(&entry.path())? } else { blocks(&metadata) };
+    }
+    Ok(bytes)
+}
+
+/// What a file occupies: preallocated and sparse files count as the disk counts them.
+fn blocks(metadata: &fs::Metadata) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    metadata.blocks() * 512
+}
