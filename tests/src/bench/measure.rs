@@ -15,6 +15,8 @@ use crate::write;
 const STEP_SECONDS: i64 = 60;
 /// How long a contender may go on merging and flushing before its disk use counts.
 const SETTLE: Duration = Duration::from_secs(10);
+/// How long until all samples can be queried.
+const VISIBLE: Duration = Duration::from_secs(3);
 
 /// The query mix: what it is called, the expression, whether it is a range query.
 const QUERIES: [(&str, &str, bool); 4] = [
@@ -49,6 +51,8 @@ pub async fn run(contender: Contender, shape: &Shape, repeat: usize) -> Result<R
     let before = cpu_seconds(server.pid()?)?;
     write::load(&server.url("/api/v1/write"), shape).await?;
     let load_cpu = cpu_seconds(server.pid()?)? - before;
+    // VictoriaMetrics shows new series to searches a little after it has taken them.
+    tokio::time::sleep(VISIBLE).await;
     let resident_mib = resident_mib(server.pid()?)?;
 
     let mut queries = Vec::new();
