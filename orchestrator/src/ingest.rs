@@ -10,6 +10,7 @@
 mod body;
 mod push;
 mod sessions;
+mod stores;
 mod tables;
 
 use std::pin::Pin;
@@ -29,6 +30,7 @@ use crate::config::Ingest as Settings;
 use crate::nodes::{Control, Registry};
 use crate::selfmetrics::Counters;
 use sessions::Sessions;
+use stores::{Both, Stores};
 
 /// Unit of the budget for buffered bodies, in bytes: a semaphore counts at most 2³² of them.
 const BUDGET_UNIT: u32 = 1024;
@@ -36,8 +38,6 @@ const BUDGET_UNIT: u32 = 1024;
 /// What ingest needs.
 pub(crate) struct Deps {
     pub settings: Settings,
-    pub db: binnacle_tsdb::Db,
-    pub logs: binnacle_logs::Db,
     pub registry: Registry,
     pub counters: Arc<Counters>,
     pub clock: Clock,
@@ -52,6 +52,7 @@ pub(crate) struct Service {
 /// What all streams share.
 struct Shared {
     deps: Deps,
+    stores: Arc<dyn Stores>,
     sessions: Sessions,
     budget: Arc<Semaphore>,
     next_stream: AtomicU64,
@@ -70,13 +71,20 @@ impl Drop for Open {
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Service {
-    pub(crate) fn new(deps: Deps) -> Self {
+    /// A service that feeds the real stores.
+    pub(crate) fn new(db: binnacle_tsdb::Db, logs: binnacle_logs::Db, deps: Deps) -> Self {
+        let counters = deps.counters.clone();
+        Self::with_stores(Arc::new(Both { db, logs, counters }), deps)
+    }
+
+    fn with_stores(stores: Arc<dyn Stores>, deps: Deps) -> Self {
         let units = deps.settings.max_buffered_bytes / u64::from(BUDGET_UNIT);
         let shared = Shared {
             sessions: Sessions::new(deps.settings.max_nodes),
             budget: Arc::new(Semaphore::new(units as usize)),
             next_stream: AtomicU64::new(1),
             open_streams: AtomicUsize::new(0),
+            stores,
             deps,
         };
         Self { shared: Arc::new(shared) }

@@ -44,7 +44,6 @@ counters! {
     batches "binnacle_ingest_batches_total" "Batches received from agents.",
     batches_repeated "binnacle_ingest_batches_repeated_total" "Batches that were durable already.",
     batches_dropped "binnacle_ingest_batches_dropped_total" "Batches dropped behind one that could not be stored; they come again.",
-    batches_refused "binnacle_ingest_batches_refused_total" "Batches whose content a store refused for good.",
     body_bytes "binnacle_ingest_body_bytes_total" "Compressed bytes of batches.",
     samples "binnacle_ingest_samples_total" "Samples stored.",
     samples_repeated "binnacle_ingest_samples_repeated_total" "Samples that were there already with the same value.",

@@ -92,15 +92,14 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Handle, 
     let (cluster, desk) = cluster::channel();
     let reloader = reload::Reloader::new(cluster.clone(), counters.clone());
 
-    let service = ingest::Service::new(ingest::Deps {
+    let ingest = ingest::Deps {
         settings: config.ingest.clone(),
-        db: db.clone(),
-        logs: logs.clone(),
         registry: registry.clone(),
         counters: counters.clone(),
         clock: clock.clone(),
         shutdown: shutdown.clone(),
-    });
+    };
+    let service = ingest::Service::new(db.clone(), logs.clone(), ingest);
     let state = http::State {
         config: config.clone(),
         registry: registry.clone(),

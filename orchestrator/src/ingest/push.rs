@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use binnacle_proto::Labels;
 use binnacle_proto::node::{Ack, Batch};
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
@@ -135,17 +136,8 @@ impl Push {
         counters.body_bytes.add(batch.body.len() as u64);
         // The tables take up what is new in any case: the agent does not send it twice on a stream.
         let body = bodies.decode(&batch)?;
-        let content = self.tables.apply(&node, body, &shared.deps.settings, &|labels| {
-            use binnacle_tsdb::Error;
-            match shared.deps.db.resolve(labels) {
-                Ok(series) => Ok(Some(series)),
-                Err(error @ (Error::Unavailable { .. } | Error::Storage { .. })) => Err(error),
-                Err(error) => {
-                    tracing::debug!(node, %labels, %error, "series refused");
-                    Ok(None)
-                }
-            }
-        })?;
+        let resolve = |labels: &Labels| shared.stores.resolve(labels);
+        let content = self.tables.apply(&node, body, &shared.deps.settings, &resolve)?;
         self.count_refused(&node, &content);
 
         let sequence = batch.sequence;
@@ -245,57 +237,23 @@ impl Push {
     }
 }
 
-/// Appends to both stores at once.
+/// Has a batch stored; says what became of it.
 async fn store(
     shared: Arc<Shared>,
     content: Content,
     permit: OwnedSemaphorePermit,
     mut outcome: Stored,
 ) -> Stored {
-    let deps = &shared.deps;
-    let now_ms = deps.clock.now_ms();
     let Content { samples, blocks, open_samples, .. } = content;
-    let append_samples = async {
-        if samples.is_empty() {
-            return Ok(());
+    let now_ms = shared.deps.clock.now_ms();
+    let appended = shared.stores.clone().append(samples, blocks, now_ms).await;
+    outcome.failure = match appended {
+        Err(reason) => Some(reason),
+        Ok(()) if open_samples > 0 => {
+            Some(format!("{open_samples} samples belong to series that cannot be created now"))
         }
-        let appended = deps.db.append(samples, now_ms).await?;
-        deps.counters.samples.add(appended.stored);
-        deps.counters.samples_repeated.add(appended.repeated);
-        deps.counters.samples_conflicting.add(appended.conflicting);
-        deps.counters.samples_out_of_bounds.add(appended.out_of_bounds);
-        Ok::<_, binnacle_tsdb::Error>(())
+        Ok(()) => None,
     };
-    let append_lines = async {
-        if blocks.is_empty() {
-            return Ok(());
-        }
-        let appended = deps.logs.append(blocks, now_ms).await?;
-        deps.counters.lines.add(appended.stored);
-        deps.counters.lines_repeated.add(appended.repeated);
-        Ok::<_, binnacle_logs::Error>(())
-    };
-    let (samples, lines) = tokio::join!(append_samples, append_lines);
-    if open_samples > 0 {
-        outcome.failure = Some(format!("{open_samples} samples belong to series that cannot be created now"));
-    }
-    match samples {
-        // Sending it again would not help: it is acknowledged, counted and said.
-        Err(error @ binnacle_tsdb::Error::BadInput(_)) => {
-            deps.counters.batches_refused.add(1);
-            tracing::error!(sequence = outcome.sequence, %error, "samples of a batch refused");
-        }
-        Err(error) => outcome.failure = Some(error.to_string()),
-        Ok(()) => {}
-    }
-    match lines {
-        Err(error @ binnacle_logs::Error::BadInput(_)) => {
-            deps.counters.batches_refused.add(1);
-            tracing::error!(sequence = outcome.sequence, %error, "lines of a batch refused");
-        }
-        Err(error) => outcome.failure = Some(error.to_string()),
-        Ok(()) => {}
-    }
     drop(permit);
     outcome
 }

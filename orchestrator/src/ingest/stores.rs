@@ -1,0 +1,112 @@
+//! Where batches go: both stores at once.
+
+use std::sync::Arc;
+
+use binnacle_logs::Block;
+use binnacle_proto::Labels;
+use binnacle_tsdb::{Sample, SeriesRef};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use crate::selfmetrics::Counters;
+
+/// What a stream needs of the stores. The other implementation is that of the tests, which fails
+/// when it is told to.
+pub(super) trait Stores: Send + Sync + 'static {
+    /// The reference of a series, or `None` when the database refuses it for good.
+    ///
+    /// # Errors
+    /// When the database cannot tell now; ask again.
+    fn resolve(&self, labels: &Labels) -> Result<Option<SeriesRef>, binnacle_tsdb::Error>;
+
+    /// Makes samples and lines durable.
+    ///
+    /// # Errors
+    /// Why they are not; send them again.
+    fn append(
+        self: Arc<Self>,
+        samples: Vec<Sample>,
+        blocks: Vec<Block>,
+        now_ms: i64,
+    ) -> BoxFuture<'static, Result<(), String>>;
+}
+
+/// The real stores.
+pub(super) struct Both {
+    pub db: binnacle_tsdb::Db,
+    pub logs: binnacle_logs::Db,
+    pub counters: Arc<Counters>,
+}
+
+impl Stores for Both {
+    fn resolve(&self, labels: &Labels) -> Result<Option<SeriesRef>, binnacle_tsdb::Error> {
+        use binnacle_tsdb::Error;
+        match self.db.resolve(labels) {
+            Ok(series) => Ok(Some(series)),
+            Err(error @ (Error::Unavailable { .. } | Error::Storage { .. })) => Err(error),
+            Err(error) => {
+                tracing::debug!(%labels, %error, "series refused");
+                Ok(None)
+            }
+        }
+    }
+
+    fn append(
+        self: Arc<Self>,
+        samples: Vec<Sample>,
+        blocks: Vec<Block>,
+        now_ms: i64,
+    ) -> BoxFuture<'static, Result<(), String>> {
+        async move {
+            let (samples, lines) =
+                tokio::join!(self.append_samples(samples, now_ms), self.append_lines(blocks, now_ms));
+            samples.and(lines)
+        }
+        .boxed()
+    }
+}
+
+impl Both {
+    async fn append_samples(&self, samples: Vec<Sample>, now_ms: i64) -> Result<(), String> {
+        if samples.is_empty() {
+            return Ok(());
+        }
+        let asked = samples.len() as u64;
+        match self.db.append(samples, now_ms).await {
+            Ok(appended) => {
+                self.counters.samples.add(appended.stored);
+                self.counters.samples_repeated.add(appended.repeated);
+                self.counters.samples_conflicting.add(appended.conflicting);
+                self.counters.samples_out_of_bounds.add(appended.out_of_bounds);
+                Ok(())
+            }
+            // Sending them again would not help: they are acknowledged, counted and said.
+            Err(error @ binnacle_tsdb::Error::BadInput(_)) => {
+                self.counters.samples_refused.add(asked);
+                tracing::error!(samples = asked, %error, "samples refused");
+                Ok(())
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    async fn append_lines(&self, blocks: Vec<Block>, now_ms: i64) -> Result<(), String> {
+        if blocks.is_empty() {
+            return Ok(());
+        }
+        let asked = blocks.iter().map(|block| block.records.len() as u64).sum();
+        match self.logs.append(blocks, now_ms).await {
+            Ok(appended) => {
+                self.counters.lines.add(appended.stored);
+                self.counters.lines_repeated.add(appended.repeated);
+                Ok(())
+            }
+            Err(error @ binnacle_logs::Error::BadInput(_)) => {
+                self.counters.lines_refused.add(asked);
+                tracing::error!(lines = asked, %error, "log lines refused");
+                Ok(())
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
