@@ -16,9 +16,9 @@ mod select;
 pub use db::{Appended, Config, Db, Listed, Sample, SeriesRef, Stats, TimeRange, TsdbStatus};
 pub use error::Error;
 pub use promql::{
-    Answer, Engine, EngineConfig, InstantSample, MAX_QUERY_BYTES, MAX_QUERY_DEPTH, QueryOptions, RangeSeries,
-    Value, format_duration, format_query, format_value, format_value_json, parse_duration, parse_selector,
-    parse_value,
+    Answer, Engine, EngineConfig, InstantSample, MAX_QUERY_BYTES, MAX_QUERY_DEPTH, PlanNode, QueryOptions,
+    RangeSeries, Value, format_duration, format_query, format_value, format_value_json, parse_duration,
+    parse_selector, parse_value,
 };
 pub use select::{
     Guard, GuardLimits, Hints, LimitError, MatchTest, Matcher, MemorySource, Points, ReadSeries, Select,

@@ -1,8 +1,15 @@
 //! PromQL: from text to an answer.
 
+mod column;
 mod duration;
+mod eval;
+mod explain;
+mod notes;
 mod number;
 mod parse;
+mod plan;
+mod positions;
+mod query;
 mod tokens;
 
 use std::time::Duration;
@@ -10,10 +17,10 @@ use std::time::Duration;
 use binnacle_proto::Labels;
 use serde::Deserialize;
 
-use crate::Error;
-use crate::select::{Guard, Points, Source};
+use crate::select::{Guard, Points};
 
 pub use duration::{format_duration, parse_duration};
+pub use explain::PlanNode;
 pub use number::{format_value, format_value_json, parse_value};
 pub use parse::{MAX_QUERY_BYTES, MAX_QUERY_DEPTH, format_query, parse_selector};
 
@@ -25,11 +32,13 @@ pub struct EngineConfig {
     pub lookback_delta_ms: i64,
     /// Most steps of a range query.
     pub max_points_per_series: usize,
+    /// Step of subqueries that name none, in milliseconds.
+    pub subquery_step_ms: i64,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { lookback_delta_ms: 300_000, max_points_per_series: 11_000 }
+        Self { lookback_delta_ms: 300_000, max_points_per_series: 11_000, subquery_step_ms: 60_000 }
     }
 }
 
@@ -89,44 +98,5 @@ pub struct RangeSeries {
 /// Evaluates PromQL over a [`Source`]. Stateless; clones are cheap.
 #[derive(Debug, Clone, Default)]
 pub struct Engine {
-    #[expect(dead_code, reason = "the evaluator comes with the next change")]
     config: EngineConfig,
-}
-
-impl Engine {
-    /// An engine with these settings.
-    pub fn new(config: EngineConfig) -> Self {
-        Self { config }
-    }
-
-    /// Evaluates `expr` at one instant. Blocks: call it from a blocking thread.
-    ///
-    /// # Errors
-    /// [`Error::Parse`], [`Error::Execution`], [`Error::Limit`], [`Error::Storage`].
-    pub fn instant(
-        &self,
-        _source: &dyn Source,
-        _expr: &str,
-        _at_ms: i64,
-        _options: &QueryOptions,
-    ) -> Result<Answer, Error> {
-        Err(Error::Execution("not evaluated yet".into()))
-    }
-
-    /// Evaluates `expr` at `start_ms`, `start_ms + step_ms`, … up to `end_ms`; the value is a matrix.
-    /// Blocks: call it from a blocking thread.
-    ///
-    /// # Errors
-    /// As [`Engine::instant`], and [`Error::BadInput`] for impossible bounds.
-    pub fn range(
-        &self,
-        _source: &dyn Source,
-        _expr: &str,
-        _start_ms: i64,
-        _end_ms: i64,
-        _step_ms: i64,
-        _options: &QueryOptions,
-    ) -> Result<Answer, Error> {
-        Err(Error::Execution("not evaluated yet".into()))
-    }
 }

@@ -164,10 +164,8 @@ fn check_seconds(before: &[Token<'_>], token: &Token<'_>) -> Result<(), Error> {
     if !(matches!(previous(1), "[" | ":") || after_offset) {
         return Ok(());
     }
-    let infinite = matches!(token.text.to_ascii_lowercase().as_str(), "inf" | "nan");
-    let number = promql_parser::util::parse_str_radix(token.text);
-    match number {
-        _ if !infinite && token.kind != Kind::Number => Ok(()),
+    // Hexadecimal and octal numbers are integers of 64 bits and cannot exceed what the parser survives.
+    match token.text.parse::<f64>() {
         Ok(seconds) if !(seconds.is_finite() && seconds <= MAX_SECONDS) => {
             Err(Error::Parse(format!("duration out of range: {}", token.text)))
         }

@@ -20,7 +20,6 @@ pub(super) struct Token<'a> {
     pub(super) kind: Kind,
     pub(super) text: &'a str,
     /// Byte offset in the query.
-    #[expect(dead_code, reason = "positions of annotations come with the evaluator")]
     pub(super) start: usize,
 }
 
