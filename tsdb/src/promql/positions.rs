@@ -23,6 +23,11 @@ impl<'a> Cursor<'a> {
         self.tokens.get(self.next).map_or(self.end, |token| token.start)
     }
 
+    /// The next token.
+    pub(super) fn text(&self) -> &'a str {
+        self.peek(0)
+    }
+
     fn peek(&self, ahead: usize) -> &'a str {
         self.tokens.get(self.next + ahead).map_or("", |token| token.text)
     }

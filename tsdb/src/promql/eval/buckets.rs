@@ -72,11 +72,12 @@ fn rank_of(value: f64, buckets: &[Bucket]) -> f64 {
         }
         if value < bucket.le {
             if below.le.is_infinite() {
-                return below.count;
+                // Nobody knows where the lowest bucket begins: all of it lies below.
+                return bucket.count;
             }
             if bucket.le.is_infinite() {
-                // Within the last bucket nothing is known: count it as a whole, below the value.
-                return total;
+                // Nobody knows where the highest bucket ends: none of it lies below.
+                return below.count;
             }
             return below.count + (bucket.count - below.count) * (value - below.le) / (bucket.le - below.le);
         }

@@ -6,7 +6,7 @@ use hashbrown::{HashMap, HashSet};
 use super::{Evaluation, merge_equal};
 use crate::Error;
 use crate::promql::column::{Column, Grid, Series, Vector};
-use crate::promql::plan::{Kind, Node, Selector, When};
+use crate::promql::plan::{Kind, Node, Range, RangeOf, Selector, When};
 use crate::select::{MatchTest, Matcher};
 
 /// Labels that tell which info series belongs to a series.
@@ -29,15 +29,16 @@ impl Evaluation<'_> {
         };
         let (names, data): (Vec<&Matcher>, Vec<&Matcher>) =
             wanted.iter().partition(|matcher| matcher.name == "__name__");
-        let target_info = Matcher { name: "__name__".into(), test: MatchTest::Equal("target_info".into()) };
-        let names = if names.is_empty() { vec![&target_info] } else { names };
+        let default = default_name(&names)?;
+        let names: Vec<&Matcher> = names.into_iter().chain(&default).collect();
         // An info metric is not described by others (nor by itself).
         let is_info = |series: &Series| {
             let name = series.labels.metric_name().unwrap_or_default();
             (args.len() < 2 || wanted.iter().any(|matcher| matcher.name == "__name__"))
                 && names.iter().all(|matcher| matcher.matches_value(name))
         };
-        let infos = self.infos(&base, is_info, &names, &data, grid)?;
+        let when = when_of(&args[0], When { fixed_ms: None, offset_ms: 0 });
+        let infos = self.infos(&base, is_info, &names, &data, (when, grid))?;
         let mut vector = Vector::empty(self.guard);
         for series in &base.series {
             self.guard.check()?;
@@ -56,7 +57,7 @@ impl Evaluation<'_> {
         is_info: impl Fn(&Series) -> bool,
         names: &[&Matcher],
         data: &[&Matcher],
-        grid: Grid,
+        (when, grid): (Option<When>, Grid),
     ) -> Result<Infos, Error> {
         let mut values: [HashSet<&str>; 2] = Default::default();
         for series in base.series.iter().filter(|series| !is_info(series)) {
@@ -76,7 +77,7 @@ impl Evaluation<'_> {
             })?;
             matchers.push(Matcher { name: (*label).to_owned(), test: MatchTest::Regex(regex) });
         }
-        let when = When { fixed_ms: None, offset_ms: 0 };
+        let when = when.unwrap_or(When { fixed_ms: None, offset_ms: 0 });
         let selector = Selector { matchers, when, text: String::new() };
         let found = self.sample_times(&selector, grid)?;
         let mut of: HashMap<(String, Labels), Vec<usize>> = HashMap::new();
@@ -141,6 +142,42 @@ impl Evaluation<'_> {
             into.series[place].floats.set(step, Some(value));
         }
         Ok(())
+    }
+}
+
+/// The condition on the info metric's name that goes without saying.
+fn default_name(names: &[&Matcher]) -> Result<Option<Matcher>, Error> {
+    let positive = |matcher: &&Matcher| matches!(matcher.test, MatchTest::Equal(_) | MatchTest::Regex(_));
+    let test = if names.is_empty() {
+        MatchTest::Equal("target_info".to_owned())
+    } else if !names.iter().any(positive) {
+        // Exclusions alone leave all that is named like an info metric.
+        let regex = Matcher::anchored(".+_info").map_err(|why| Error::Execution(why.to_string()))?;
+        MatchTest::Regex(regex)
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(Matcher { name: "__name__".to_owned(), test }))
+}
+
+/// When the described series are looked at: `@` and `offset` of the first selector, and of the subqueries
+/// around it. Info series are looked at then, too.
+fn when_of(node: &Node, around: When) -> Option<When> {
+    let within = |when: &When| match when.fixed_ms {
+        Some(_) => *when,
+        None => {
+            When { fixed_ms: around.fixed_ms, offset_ms: around.offset_ms.saturating_add(when.offset_ms) }
+        }
+    };
+    match &node.kind {
+        Kind::Number(_) | Kind::Text(_) => None,
+        Kind::Instant(selector) => Some(within(&selector.when)),
+        Kind::Range(Range { of: RangeOf::Selector(selector), .. }) => Some(within(&selector.when)),
+        Kind::Range(Range { of: RangeOf::Subquery { inner, when, .. }, .. }) => when_of(inner, within(when)),
+        Kind::Negate(inner) => when_of(inner, around),
+        Kind::Binary(binary) => when_of(&binary.left, around).or_else(|| when_of(&binary.right, around)),
+        Kind::Aggregate(aggregate) => when_of(&aggregate.inner, around),
+        Kind::Call(_, args) => args.iter().find_map(|arg| when_of(arg, around)),
     }
 }
 

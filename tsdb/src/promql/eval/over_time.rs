@@ -35,6 +35,7 @@ pub(super) fn apply(which: Windowed, window: Window<'_>, param: impl Fn(usize) -
         Windowed::Stdvar => Some(variance(values)),
         Windowed::Stddev => Some(variance(values).sqrt()),
         Windowed::Quantile => Some(quantile(param(0), &mut values.to_vec())),
+        Windowed::Mad if values.iter().any(|value| value.is_nan()) => Some(f64::NAN),
         Windowed::Mad => {
             let median = quantile(0.5, &mut values.to_vec());
             let mut distances: Vec<f64> = values.iter().map(|value| (value - median).abs()).collect();

@@ -56,8 +56,11 @@ impl Builder<'_> {
                 Kind::Number(number.val)
             }
             Expr::StringLiteral(text) => {
+                let written = self.cursor.text();
                 self.cursor.skip();
-                Kind::Text(text.val.clone())
+                // The parser takes byte escapes for characters.
+                let escaped = written.starts_with(['"', '\'']) && written.contains('\\');
+                Kind::Text(if escaped { unescape(written)? } else { text.val.clone() })
             }
             Expr::VectorSelector(selector) => {
                 self.cursor.skip_selector();
@@ -147,7 +150,15 @@ impl Builder<'_> {
         self.cursor.take("(");
         let param = match &aggregate.param {
             Some(param) => {
-                let param = self.node(param)?;
+                let written = self.cursor.text();
+                let param =
+                    self.node(param).map_err(|why| match (&why, written.starts_with(['"', '\''])) {
+                        // The only text an aggregation takes is the name of a label.
+                        (Error::Execution(_), true) => {
+                            Error::Execution(format!("invalid label name {written}"))
+                        }
+                        _ => why,
+                    })?;
                 self.cursor.take(",");
                 Some(param)
             }
@@ -231,6 +242,50 @@ fn check_arguments(function: Function, args: &[Node]) -> Result<(), Error> {
     Ok(())
 }
 
+/// The text of a quoted literal: `\xff` and `\377` are bytes, which together must be UTF-8.
+fn unescape(literal: &str) -> Result<String, Error> {
+    let invalid = || Error::Execution(format!("invalid string {literal}: it is not valid UTF-8"));
+    let mut bytes = Vec::with_capacity(literal.len());
+    let mut rest = &literal[1..literal.len().saturating_sub(1).max(1)];
+    while let Some(at) = rest.find('\\') {
+        bytes.extend_from_slice(&rest.as_bytes()[..at]);
+        let escape = &rest[at + 1..];
+        let kind = escape.chars().next().ok_or_else(invalid)?;
+        let (digits, radix, skip) = match kind {
+            'x' => (2, 16, 1),
+            'u' => (4, 16, 1),
+            'U' => (8, 16, 1),
+            '0'..='7' => (3, 8, 0),
+            _ => (0, 0, kind.len_utf8()),
+        };
+        if digits == 0 {
+            bytes.push(match kind {
+                'a' => 7,
+                'b' => 8,
+                'f' => 12,
+                'n' => b'\n',
+                'r' => b'\r',
+                't' => b'\t',
+                'v' => 11,
+                '\\' | '\'' | '"' => kind as u8,
+                _ => return Err(invalid()),
+            });
+        } else {
+            let code = escape.get(skip..skip + digits).and_then(|code| u32::from_str_radix(code, radix).ok());
+            let code = code.ok_or_else(invalid)?;
+            if matches!(kind, 'u' | 'U') {
+                let found = char::from_u32(code).ok_or_else(invalid)?;
+                bytes.extend_from_slice(found.encode_utf8(&mut [0; 4]).as_bytes());
+            } else {
+                bytes.push(u8::try_from(code).map_err(|_| invalid())?);
+            }
+        }
+        rest = &escape[skip + digits * usize::from(digits > 0)..];
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    String::from_utf8(bytes).map_err(|_| invalid())
+}
+
 fn is_fixed(kind: &Kind) -> bool {
     match kind {
         Kind::Number(_) | Kind::Text(_) => true,
@@ -243,9 +298,9 @@ fn is_fixed(kind: &Kind) -> bool {
             aggregate.inner.fixed && aggregate.param.as_ref().is_none_or(|param| param.fixed)
         }
         Kind::Call(function, args) => {
-            // `info` joins with series at the evaluation time.
-            let joins = matches!(function, Function::Info);
-            !joins && !function.depends_on_time() && args.iter().all(|arg| arg.fixed)
+            // The second argument of `info` has no time of its own.
+            let args = if matches!(function, Function::Info) { &args[..1] } else { args };
+            !function.depends_on_time() && args.iter().all(|arg| arg.fixed)
         }
     }
 }

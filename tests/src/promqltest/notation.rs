@@ -1,0 +1,226 @@
+//! The notation of series and their points, as in promtool's unit tests.
+
+use binnacle_proto::{Labels, STALE_NAN};
+
+/// A series and its points.
+pub(super) struct Row {
+    pub(super) labels: Labels,
+    pub(super) points: Vec<Point>,
+}
+
+/// A point of a series.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Point {
+    /// `_`
+    None,
+    Float(f64),
+    /// `{{…}}`: a native histogram; its contents are not looked at.
+    Histogram,
+}
+
+/// Reads a duration or plain seconds, either with a sign, as milliseconds.
+pub(super) fn seconds_ms(text: &str) -> Result<i64, String> {
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let ms = match digits.parse::<f64>() {
+        Ok(seconds) => (seconds * 1000.0).round() as i64,
+        Err(_) => {
+            let duration = binnacle_tsdb::parse_duration(digits).map_err(|why| why.to_string())?;
+            i64::try_from(duration.as_millis()).map_err(|why| why.to_string())?
+        }
+    };
+    Ok(if negative { -ms } else { ms })
+}
+
+/// Reads one number.
+pub(super) fn number(text: &str) -> Result<f64, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "nan" => Ok(f64::NAN),
+        "inf" | "+inf" => Ok(f64::INFINITY),
+        "-inf" => Ok(f64::NEG_INFINITY),
+        digits => digits.parse().map_err(|_| format!("not a number: {text:?}")),
+    }
+}
+
+/// Reads `series points…`.
+pub(super) fn parse_row(line: &str) -> Result<Row, String> {
+    let (series, points) = split_series(line);
+    Ok(Row { labels: parse_series(series)?, points: parse_points(points)? })
+}
+
+/// Cuts a line behind the series: after the closing brace, or after the name.
+fn split_series(line: &str) -> (&str, &str) {
+    let name_end = line.find(|c: char| c == '{' || c.is_whitespace()).unwrap_or(line.len());
+    let rest = &line[name_end..];
+    if !rest.trim_start().starts_with('{') || rest.trim_start().starts_with("{{") {
+        return line.split_at(name_end);
+    }
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, c) in rest.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            '}' if !quoted => return line.split_at(name_end + at + 1),
+            _ => {}
+        }
+    }
+    (line, "")
+}
+
+/// Reads labels as PromQL writes them: `name{a="b"}` or `{"name", a="b"}`.
+fn parse_series(text: &str) -> Result<Labels, String> {
+    let (name, braces) = match text.find('{') {
+        Some(at) => {
+            (text[..at].trim(), text[at + 1..].trim_end().strip_suffix('}').unwrap_or(&text[at + 1..]))
+        }
+        None => (text.trim(), ""),
+    };
+    let mut pairs: Vec<(String, String)> = Vec::new();
+    if !name.is_empty() {
+        pairs.push(("__name__".to_owned(), name.to_owned()));
+    }
+    let mut rest = braces.trim();
+    while !rest.is_empty() {
+        let (label, tail) = if rest.starts_with('"') {
+            let (label, tail) = quoted(rest)?;
+            (label, tail)
+        } else {
+            let end = rest.find('=').ok_or_else(|| format!("cannot read the labels {text:?}"))?;
+            (rest[..end].trim().to_owned(), &rest[end..])
+        };
+        rest = tail.trim_start();
+        if let Some(tail) = rest.strip_prefix('=') {
+            let (value, tail) = quoted(tail.trim_start())?;
+            pairs.push((label, value));
+            rest = tail.trim_start();
+        } else {
+            pairs.push(("__name__".to_owned(), label));
+        }
+        rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
+    }
+    Labels::from_pairs(pairs).map_err(|why| why.to_string())
+}
+
+/// Reads a quoted string; returns what follows as well.
+fn quoted(text: &str) -> Result<(String, &str), String> {
+    let quote = text.chars().next().filter(|c| matches!(c, '"' | '\'' | '`'));
+    let quote = quote.ok_or_else(|| format!("expected a quoted string at {text:?}"))?;
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        if escaped {
+            escaped = false;
+        } else if c == '\\' && quote != '`' {
+            escaped = true;
+        } else if c == quote {
+            let value = promql_parser::util::unquote_string(&text[..=at])?;
+            return Ok((value, &text[at + 1..]));
+        }
+    }
+    Err(format!("unended string: {text:?}"))
+}
+
+fn parse_points(text: &str) -> Result<Vec<Point>, String> {
+    let mut points = Vec::new();
+    let mut rest = text.trim_start();
+    while !rest.is_empty() {
+        let end = token_end(rest);
+        let (token, tail) = rest.split_at(end);
+        expand(token, &mut points)?;
+        rest = tail.trim_start();
+    }
+    Ok(points)
+}
+
+/// Histograms contain spaces.
+fn token_end(text: &str) -> usize {
+    let mut depth = 0usize;
+    for (at, c) in text.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            _ if c.is_whitespace() && depth == 0 => return at,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+fn expand(token: &str, points: &mut Vec<Point>) -> Result<(), String> {
+    let (base, times) = split_times(token)?;
+    if base.contains("{{") {
+        // `ax3` yields four points, the first as well.
+        points.extend(std::iter::repeat_n(Point::Histogram, times.map_or(1, |times| times + 1)));
+        return Ok(());
+    }
+    match base {
+        "_" => points.extend(std::iter::repeat_n(Point::None, times.unwrap_or(1))),
+        "stale" => {
+            points.extend(std::iter::repeat_n(Point::Float(STALE_NAN), times.map_or(1, |times| times + 1)))
+        }
+        _ => {
+            let (first, step) = split_step(base)?;
+            for i in 0..=times.unwrap_or(0) {
+                points.push(Point::Float(first + step * i as f64));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Splits `…x3` off.
+fn split_times(token: &str) -> Result<(&str, Option<usize>), String> {
+    let behind = token.rfind('}').map_or(0, |at| at + 1);
+    match token[behind..].rfind('x') {
+        Some(at) if token[behind + at + 1..].bytes().all(|b| b.is_ascii_digit()) => {
+            let times = token[behind + at + 1..].parse().map_err(|_| format!("cannot read {token:?}"))?;
+            Ok((&token[..behind + at], Some(times)))
+        }
+        _ => Ok((token, None)),
+    }
+}
+
+/// Splits `a+b` and `a-b`; the sign of an exponent is none of both.
+fn split_step(base: &str) -> Result<(f64, f64), String> {
+    let bytes = base.as_bytes();
+    let sign = (1..bytes.len())
+        .find(|at| matches!(bytes[*at], b'+' | b'-') && !matches!(bytes[at - 1], b'e' | b'E' | b'+' | b'-'));
+    match sign {
+        Some(at) => Ok((number(&base[..at])?, number(&base[at..])?)),
+        None => Ok((number(base)?, 0.0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn floats(text: &str) -> Vec<f64> {
+        let float = |point: &Point| if let Point::Float(value) = point { *value } else { f64::NAN };
+        parse_points(text).unwrap().iter().map(float).collect()
+    }
+
+    #[test]
+    fn points_expand_as_in_unit_tests() {
+        assert_eq!(floats("1 2 -3"), [1.0, 2.0, -3.0]);
+        assert_eq!(floats("0+10x2 1x1 5-2x2"), [0.0, 10.0, 20.0, 1.0, 1.0, 5.0, 3.0, 1.0]);
+        assert_eq!(floats("1e+3-1e-1x1"), [1000.0, 999.9]);
+        assert_eq!(parse_points("_ _x2 1").unwrap().len(), 4);
+        assert_eq!(
+            parse_points("{{schema:0 buckets:[1 2]}}x2 {{}}+{{sum:1}}x1").unwrap(),
+            [Point::Histogram; 5]
+        );
+    }
+
+    #[test]
+    fn series_are_read_with_and_without_quotes() {
+        let row = parse_row(r#"{"a.b", "c d"="e}", f="\"g"} 1"#).unwrap();
+        assert_eq!(row.labels.metric_name(), Some("a.b"));
+        assert_eq!(row.labels.get("c d"), Some("e}"));
+        assert_eq!(row.labels.get("f"), Some("\"g"));
+        assert_eq!(parse_row("up 1").unwrap().labels.to_string(), "up");
+        assert_eq!(parse_row("x{} 1").unwrap().labels.to_string(), "x");
+    }
+}
