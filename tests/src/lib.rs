@@ -1,7 +1,13 @@
 //! End-to-end, crash, simulation and layering tests, the benchmarks against peers, and the demo.
 //!
 //! - `demo/`: the binary `binnacle-demo` behind `make demo`.
-//! - `../tests/`: one file a behaviour of the whole.
+//! - `bench/`: the binary `binnacle-bench`.
+//! - [`client`], [`process`], [`node`]: what the tests share: the HTTP interfaces, the real binaries
+//!   under control, and a node whose every sample and line is known.
 //! - [`promqltest`]: runs the Prometheus project's PromQL test scripts.
+//! - `../tests/`: one file a behaviour of the whole.
 
+pub mod client;
+pub mod node;
+pub mod process;
 pub mod promqltest;

@@ -37,7 +37,10 @@ impl Client {
         let answer: Option<Value> = serde_json::from_str(&body).ok();
         if !status.is_success() {
             let reason = answer.as_ref().and_then(|answer| answer["error"].as_str());
-            bail!("{}", reason.unwrap_or_else(|| body.trim()));
+            match reason.unwrap_or_else(|| body.trim()) {
+                "" => bail!("{}{path} answered {status}: is that a Binnacle server?", self.base),
+                reason => bail!("{reason}"),
+            }
         }
         let Some(mut answer) = answer else {
             bail!("{}{path} answered, but not with JSON: is that a Binnacle server?", self.base);

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 
-use crate::client::Client;
+use binnacle_tests::client::Client;
 
 /// One row of the summary.
 pub struct Verdict {

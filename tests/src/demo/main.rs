@@ -1,7 +1,6 @@
 //! `make demo`: the whole platform on one machine, watched through its public interfaces.
 
 mod checks;
-mod client;
 mod procs;
 mod run;
 mod screen;

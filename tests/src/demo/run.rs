@@ -9,9 +9,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::checks::Checks;
-use crate::client::Client;
 use crate::screen;
 use crate::stage::{self, NODES, Stage};
+use binnacle_tests::client::Client;
 
 #[derive(clap::Args)]
 pub struct Args {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::checks::Verdict;
-use crate::client::{Client, Sample};
 use crate::stage::NODES;
+use binnacle_tests::client::{Client, Sample};
 
 /// Says where to look.
 pub fn welcome(http: &str) {

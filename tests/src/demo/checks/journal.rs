@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::checks::unix_nanoseconds;
-use crate::client::Client;
+use binnacle_tests::client::Client;
 
 /// What a record must hold to answer *why*.
 const FIELDS: [&str; 4] = ["query", "values", "action", "reason"];

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::checks::unix_nanoseconds;
-use crate::client::Client;
+use binnacle_tests::client::Client;
 
 /// The file that `chatty` writes, on this side of the hostPath volume.
 const FILE: &str = "/tmp/binnacle-demo/chatty/app.log";

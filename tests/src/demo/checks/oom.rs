@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Result, ensure};
 
 use crate::checks::unix_nanoseconds;
-use crate::client::Client;
 use crate::procs;
+use binnacle_tests::client::Client;
 
 /// The real `/proc/PID/oom_score_adj` of each `leaky` container over time.
 #[derive(Default)]

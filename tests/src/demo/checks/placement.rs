@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
 
-use crate::client::Client;
+use binnacle_tests::client::Client;
 
 /// Pods that appear within so many seconds were placed together: only one of them needs to go to the
 /// less loaded node, the others may spread.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::client::Client;
 use crate::procs;
 use crate::stage::NODES;
+use binnacle_tests::client::Client;
 
 /// Length of the window that is compared, in seconds.
 const WINDOW: f64 = 20.0;

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::client::Client;
+use binnacle_tests::client::Client;
 
 /// Replicas of `web` over time, changes only.
 #[derive(Default)]

@@ -1,4 +1,4 @@
-//! What the demo knows of Binnacle: its HTTP interfaces, as Grafana would use them.
+//! The server's HTTP interfaces, as Grafana would use them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,21 +12,27 @@ pub type Labels = BTreeMap<String, String>;
 /// One element of an instant vector.
 #[derive(Debug, Clone)]
 pub struct Sample {
+    /// Its labels.
     pub labels: Labels,
+    /// Its value.
     pub value: f64,
 }
 
 /// One log record.
 #[derive(Debug, Clone)]
 pub struct LogLine {
+    /// Labels of its stream.
     pub labels: Labels,
+    /// Nanoseconds since the epoch.
     pub time_ns: i64,
+    /// The line.
     pub line: String,
 }
 
 /// Most lines that one log request asks for.
 const LOG_PAGE: usize = 5000;
 
+/// Asks one server.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -34,17 +40,25 @@ pub struct Client {
 }
 
 impl Client {
+    /// A client of the server at `base`, e.g. `http://127.0.0.1:9090`.
+    ///
+    /// # Errors
+    /// When the system offers no TLS or sockets.
     pub fn new(base: &str) -> Result<Self> {
         let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build()?;
         Ok(Self { http, base: base.to_owned() })
     }
 
+    /// Whether the server says that it is ready.
     pub async fn ready(&self) -> bool {
         let answer = self.http.get(format!("{}/-/ready", self.base)).send().await;
         answer.is_ok_and(|answer| answer.status().is_success())
     }
 
     /// An instant query at `at` (Unix seconds; `None`: now).
+    ///
+    /// # Errors
+    /// What the server or the connection said.
     pub async fn query(&self, expr: &str, at: Option<f64>) -> Result<Vec<Sample>> {
         let mut parameters = vec![("query", expr.to_owned())];
         parameters.extend(at.map(|at| ("time", format!("{at:.3}"))));
@@ -58,11 +72,17 @@ impl Client {
     }
 
     /// The only value of an instant query; `None` when the vector is empty.
+    ///
+    /// # Errors
+    /// As [`Client::query`].
     pub async fn number(&self, expr: &str, at: Option<f64>) -> Result<Option<f64>> {
         Ok(self.query(expr, at).await?.first().map(|sample| sample.value))
     }
 
-    /// All lines of a LogQL selector from `start_ns` to now, oldest first, page by page.
+    /// All lines of a LogQL selector from `start_ns` to `end_ns`, oldest first, page by page.
+    ///
+    /// # Errors
+    /// As [`Client::query`].
     pub async fn logs(&self, selector: &str, start_ns: i64, end_ns: i64) -> Result<Vec<LogLine>> {
         let mut lines: Vec<LogLine> = Vec::new();
         let mut from = start_ns;
@@ -103,7 +123,11 @@ impl Client {
         Ok(lines)
     }
 
-    async fn get(&self, path: &str, parameters: &[(&str, String)]) -> Result<Value> {
+    /// `data` of the answer to `GET path`.
+    ///
+    /// # Errors
+    /// As [`Client::query`].
+    pub async fn get(&self, path: &str, parameters: &[(&str, String)]) -> Result<Value> {
         let request = self.http.get(format!("{}{path}", self.base)).query(parameters);
         let answer = request.send().await.with_context(|| format!("GET {path}"))?;
         let status = answer.status();
