@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cgroup::Cgroups;
 use crate::identity::Registry;
 use crate::selfmetrics::SelfMetrics;
-use crate::{Config, Error, clock, control, logs, uplink};
+use crate::{Config, Error, clock, collect, control, http, logs, uplink};
 
 /// What every task is given. Clones share everything.
 #[derive(Clone)]
@@ -36,6 +36,7 @@ pub(crate) struct Context {
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
     let config = config.checked()?;
     std::fs::create_dir_all(&config.state_dir).map_err(|e| Error::io(&config.state_dir, e))?;
+    raise_file_limit();
     let cgroups = Cgroups::discover(&config)?;
     let (uplink, receiver) = uplink::channel();
     let context = Context {
@@ -54,8 +55,33 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let mut tasks = Tasks::default();
     tasks.spawn("control", control::run(context.clone()));
     tasks.spawn("logs", logs::run(context.clone()));
-    tasks.spawn("uplink", uplink::run(context, receiver));
+    tasks.spawn("collectors", collect::run(context.clone()));
+    if let Some(address) = context.config.http {
+        let listener = http::bind(address).await?;
+        tasks.spawn("http", http::run(listener, context.clone()));
+    }
+    let setup = uplink::Setup {
+        config: context.config.clone(),
+        node: context.config.node.clone(),
+        session: context.session,
+        metrics: context.metrics.clone(),
+        shutdown: shutdown.clone(),
+    };
+    // The uplink ends when nobody can send any more: it must not hold a sender itself.
+    drop(context);
+    tasks.spawn("uplink", uplink::run(setup, receiver));
     tasks.join(shutdown).await
+}
+
+/// Kernel files are kept open: about 20 for each container. The limit a shell gives, 1024, is soon
+/// reached; the hard one is ours to use.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, limit = limit.current, "cannot raise the limit of open files");
+    }
 }
 
 /// Names a process in the protocol: never 0.

@@ -1,11 +1,21 @@
 //! Where this machine's cgroup hierarchies are: found from its mounts, not guessed.
 
+mod containers;
+mod emit;
 mod mounts;
+mod read;
+mod scan;
+mod usage;
+mod v1;
+mod v2;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::{Config, Error};
+pub(crate) use containers::Containers;
+pub(crate) use mounts::unescape;
+pub(crate) use read::parse_pressure;
 
 /// What a kernel offers of cgroups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

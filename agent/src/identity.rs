@@ -1,11 +1,15 @@
 //! Which pod and container a cgroup, a process or a log file belongs to.
 
+mod path;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashMap;
 use parking_lot::RwLock;
+
+pub(crate) use path::{Place, place};
 
 /// Who a container is. The sandbox of a pod has `container == "POD"`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -21,14 +21,19 @@
 mod agent;
 mod cgroup;
 mod clock;
+mod collect;
 mod config;
 mod control;
 mod error;
+mod http;
 mod identity;
+mod kernel;
 mod logs;
+mod node;
 mod pods;
 mod sample;
 mod selfmetrics;
+mod spool;
 mod uplink;
 
 pub use agent::run;

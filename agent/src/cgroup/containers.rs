@@ -1,0 +1,169 @@
+//! The container collector: every cgroup below the node's own, round after round.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+use binnacle_proto::LabelsBuilder;
+
+use super::emit::{self, Devices};
+use super::read::Reader;
+use super::scan::scan;
+use super::{Cgroups, Controller};
+use crate::Config;
+use crate::identity::{Container, Place, Registry, place};
+use crate::kernel::Buffer;
+use crate::sample::{Page, Series};
+use crate::selfmetrics::{Gauge, SelfMetrics};
+
+/// All cgroups known, with their open files and series.
+pub(crate) struct Containers {
+    cgroups: Arc<Cgroups>,
+    registry: Registry,
+    /// Labels that all container series carry.
+    base: LabelsBuilder,
+    known: BTreeMap<String, Known>,
+    devices: Devices,
+    buffer: Buffer,
+    count: Gauge,
+    left_out: Gauge,
+}
+
+struct Known {
+    inode: u64,
+    reader: Reader,
+    page: Page,
+    place: Place,
+    /// Who it was when the page's labels were made, and what the registry's generation was then.
+    identity: Option<Arc<Container>>,
+    generation: u64,
+    started: Option<f64>,
+}
+
+impl Containers {
+    pub(crate) fn new(
+        config: &Config,
+        cgroups: Arc<Cgroups>,
+        registry: Registry,
+        metrics: &SelfMetrics,
+    ) -> Self {
+        let mut base = LabelsBuilder::new();
+        base.set("node", config.node.as_str()).set("instance", config.node.as_str());
+        for (name, value) in &config.container_labels {
+            base.set(name, value.as_str());
+        }
+        Self {
+            cgroups,
+            registry,
+            base,
+            known: BTreeMap::new(),
+            devices: Devices::new(&config.sys_root),
+            buffer: Buffer::default(),
+            count: metrics.gauge("binnacle_agent_cgroups", &[]),
+            left_out: metrics.gauge("binnacle_agent_cgroups_left_out", &[]),
+        }
+    }
+
+    /// Reads all of them into `samples`. What has vanished since the last round ends.
+    pub(crate) fn collect(&mut self, now_ms: i64, samples: &mut Vec<(Series, f64)>) {
+        self.discover(samples);
+        let generation = self.registry.generation();
+        for (id, known) in &mut self.known {
+            if known.generation != generation {
+                known.generation = generation;
+                let identity = identify(&self.registry, &known.place);
+                if identity != known.identity {
+                    known.identity = identity;
+                    let page = Page::new(labels(&self.base, id, &known.place, known.identity.as_deref()));
+                    std::mem::replace(&mut known.page, page).end(samples);
+                }
+            }
+            let usage = known.reader.read(&mut self.buffer);
+            let mut scrape = known.page.scrape(samples);
+            emit::emit(&usage, &mut self.devices, &mut scrape);
+            // A cgroup of which nothing could be read is on its way out, and was not seen.
+            if usage.processes.is_some() {
+                let started =
+                    known.identity.as_ref().map(|identity| identity.started_ms).filter(|ms| *ms > 0);
+                let started = started.map(|ms| ms as f64 / 1000.0).or(known.started);
+                scrape.maybe("container_start_time_seconds", &[], started);
+                scrape.emit("container_last_seen", &[], (now_ms / 1000) as f64);
+            }
+            scrape.finish();
+        }
+    }
+
+    fn discover(&mut self, samples: &mut Vec<(Series, f64)>) {
+        let (found, left_out) = scan(&self.cgroups);
+        let gone: Vec<String> = self.known.keys().filter(|id| !found.contains_key(*id)).cloned().collect();
+        for id in gone {
+            if let Some(known) = self.known.remove(&id) {
+                known.page.end(samples);
+            }
+        }
+        for (id, inode) in found {
+            match self.known.get_mut(&id) {
+                Some(known) if known.inode == inode => {}
+                Some(known) => {
+                    // Made anew under the same name: the same series go on, their counters start over.
+                    known.inode = inode;
+                    known.reader = Reader::new(&self.cgroups, &id);
+                    known.started = started(&self.cgroups, &id);
+                }
+                None => {
+                    if let Some(known) = self.meet(&id, inode) {
+                        self.known.insert(id, known);
+                    }
+                }
+            }
+        }
+        self.count.set(self.known.len() as f64);
+        self.left_out.set(left_out as f64);
+    }
+
+    fn meet(&self, id: &str, inode: u64) -> Option<Known> {
+        let place = place(id);
+        if place.inner {
+            return None;
+        }
+        let identity = identify(&self.registry, &place);
+        Some(Known {
+            inode,
+            reader: Reader::new(&self.cgroups, id),
+            page: Page::new(labels(&self.base, id, &place, identity.as_deref())),
+            place,
+            identity,
+            generation: self.registry.generation(),
+            started: started(&self.cgroups, id),
+        })
+    }
+}
+
+/// Who is there: the container, or any container of the pod when it is the pod's own cgroup.
+fn identify(registry: &Registry, place: &Place) -> Option<Arc<Container>> {
+    match (&place.container_id, &place.pod_uid) {
+        (Some(id), _) => registry.get(id),
+        (None, Some(uid)) => registry.of_pod(uid),
+        (None, None) => None,
+    }
+}
+
+fn labels(base: &LabelsBuilder, id: &str, place: &Place, who: Option<&Container>) -> LabelsBuilder {
+    let mut labels = base.clone();
+    labels.set("id", id);
+    if let Some(who) = who {
+        labels.set("namespace", who.namespace.as_str()).set("pod", who.pod.as_str());
+        if place.container_id.is_some() {
+            let name = if who.name.is_empty() { &who.id } else { &who.name };
+            labels.set("container", who.container.as_str()).set("image", who.image.as_str());
+            labels.set("name", name.as_str());
+        }
+    }
+    labels
+}
+
+/// When the cgroup's directory was made, seconds since the epoch, as far as the kernel tells.
+fn started(cgroups: &Cgroups, id: &str) -> Option<f64> {
+    let dir = Controller::ALL.into_iter().find_map(|controller| cgroups.dir(controller, id))?;
+    Some(dir.metadata().ok()?.ctime() as f64)
+}
