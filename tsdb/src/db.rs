@@ -1,31 +1,42 @@
-//! The database as its users see it: open, append, select, maintain, close.
+//! The database as its users see it: open, resolve, append, maintain, close.
 
+mod append;
+mod counters;
+mod delete;
+mod flush;
 mod list;
+mod maintain;
+mod replay;
+mod resolve;
 mod status;
 
-use std::path::{Path, PathBuf};
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 
 use binnacle_proto::Labels;
-use parking_lot::Mutex;
-use serde::Deserialize;
+use parking_lot::{Condvar, Mutex, RwLock};
+use tokio::sync::Semaphore;
 
+pub(crate) use counters::Counters;
 pub use list::{Listed, TimeRange};
 pub use status::{Stats, TsdbStatus};
 
-use crate::Error;
-use crate::select::{Guard, Matcher, MemorySource, Select, Selected, Source};
+use crate::day::Day;
+use crate::head::{Head, SHARDS};
+use crate::select::Matcher;
+use crate::store::Store;
+use crate::wal::Committer;
+use crate::{Config, Error};
+use flush::WalAccount;
+use resolve::LabelCache;
 
-/// Settings of the database; the section `[tsdb]` of the server's config file.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// Folder of the database. The server sets it to `DATA_DIR/tsdb`.
-    #[serde(skip)]
-    pub dir: PathBuf,
-}
-
-/// Names a series for as long as the database lives, restarts included.
+/// Names a series for as long as its samples are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SeriesRef(pub u64);
 
@@ -49,53 +60,106 @@ pub struct Appended {
     pub repeated: u64,
     /// Same series and time, another value: refused.
     pub conflicting: u64,
-    /// Older than the out-of-order window, or too far in the future: refused.
+    /// Older than the out-of-order window or the retention, or too far in the future: refused.
     pub out_of_bounds: u64,
     /// The series is not known any more (nothing was stored for it for longer than the retention):
     /// resolve it again.
     pub unknown_series: u64,
 }
 
-/// A handle on an open database; clones share it.
+/// A handle on an open database; clones share it. The last one dropped closes it without a flush:
+/// what was acknowledged is in the log.
 #[derive(Clone)]
-pub struct Db(Arc<Mutex<(Vec<Labels>, MemorySource)>>);
+pub struct Db(Arc<Inner>);
+
+struct Inner {
+    core: Arc<Core>,
+    committer: Committer,
+    queue: Arc<Semaphore>,
+    labels: LabelCache,
+    flusher: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the threads share.
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    pub(crate) head: Head,
+    pub(crate) counters: Counters,
+    /// Days that have chunks.
+    days: RwLock<BTreeSet<Day>>,
+    /// Held by everything that rewrites the store: flush, deletion, retention.
+    maintenance: Mutex<Maintenance>,
+    wal: WalAccount,
+    next_seq: AtomicU64,
+    /// Samples older than this are dropped; what the last call with a `now` made of the retention.
+    oldest_kept_ms: AtomicI64,
+    /// Appends are refused because the disk is full or failed.
+    unavailable: AtomicBool,
+    closed: AtomicBool,
+    /// Whether the head holds more than its budget.
+    flush_wanted: Mutex<bool>,
+    flush_signal: Condvar,
+}
+
+/// How far the log is in chunks, by shard.
+struct Maintenance {
+    cuts: [u64; SHARDS],
+}
 
 impl Db {
-    /// Opens or creates the database.
+    /// Opens or creates the database and replays what was acknowledged but not in chunks.
     ///
     /// # Errors
     /// When the folder cannot be used; see [`Error::Open`].
-    pub fn open(_config: Config) -> Result<Self, Error> {
-        Ok(Self(Arc::default()))
+    pub fn open(config: Config) -> Result<Self, Error> {
+        let store = Store::open(&config)?;
+        let core = Arc::new(Core {
+            days: RwLock::new(store.days()?.into_iter().collect()),
+            head: Head::new(),
+            counters: Counters::default(),
+            maintenance: Mutex::new(Maintenance { cuts: [0; SHARDS] }),
+            wal: WalAccount::default(),
+            next_seq: AtomicU64::new(1),
+            oldest_kept_ms: AtomicI64::new(i64::MIN),
+            unavailable: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            flush_wanted: Mutex::new(false),
+            flush_signal: Condvar::new(),
+            store,
+            config,
+        });
+        core.replay()?;
+        let failed = |error: std::io::Error| Error::Open {
+            path: core.config.dir.clone(),
+            reason: format!("cannot start a thread: {error}"),
+        };
+        let committer = {
+            let (commit, apply) = (core.clone(), core.clone());
+            Committer::start(move |batches| commit.commit(batches), move |group| apply.apply(group))
+        };
+        let flusher = {
+            let core = core.clone();
+            std::thread::Builder::new().name("tsdb-flush".into()).spawn(move || core.flush_when_wanted())
+        };
+        Ok(Self(Arc::new(Inner {
+            committer: committer.map_err(failed)?,
+            queue: Arc::new(Semaphore::new(core.config.append_queue_samples as usize)),
+            labels: LabelCache::new(core.config.label_cache_entries),
+            flusher: Mutex::new(Some(flusher.map_err(failed)?)),
+            core,
+        })))
     }
 
-    /// The reference of a series, which is created when it is new. Cheap when it is known; callers
-    /// keep the result for as long as they send the series.
+    /// The reference of a series, which is created when it is new. Cheap when it is known: one look-up
+    /// by [`Labels::stable_hash`], verified by comparing. Callers keep the result for as long as they
+    /// send the series.
     ///
     /// # Errors
-    /// When the labels are not acceptable or a series budget is used up.
+    /// [`Error::BadInput`] when the labels are too many or too long, [`Error::SeriesLimit`] when the
+    /// budget is used up.
     pub fn resolve(&self, labels: &Labels) -> Result<SeriesRef, Error> {
-        let mut inner = self.0.lock();
-        if let Some(at) = inner.0.iter().position(|have| have == labels) {
-            return Ok(SeriesRef(at as u64));
-        }
-        inner.0.push(labels.clone());
-        Ok(SeriesRef(inner.0.len() as u64 - 1))
-    }
-
-    /// Appends samples; when this returns `Ok` they are durable. `now_ms` bounds how far in the
-    /// future samples may be.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] when they cannot be made durable: nothing was acknowledged, retry.
-    pub async fn append(&self, samples: Vec<Sample>, _now_ms: i64) -> Result<Appended, Error> {
-        let mut inner = self.0.lock();
-        let stored = samples.len() as u64;
-        for sample in samples {
-            let labels = inner.0[sample.series.0 as usize].clone();
-            inner.1.append(labels, sample.t_ms, sample.value);
-        }
-        Ok(Appended { stored, ..Appended::default() })
+        self.0.core.resolve(labels)
     }
 
     /// As [`Db::resolve`] for senders that repeat the labels with every sample: `raw` is the label
@@ -106,10 +170,27 @@ impl Db {
     /// What `labels` returns, and as [`Db::resolve`].
     pub fn resolve_cached(
         &self,
-        _raw: &[u8],
+        raw: &[u8],
         labels: impl FnOnce() -> Result<Labels, Error>,
     ) -> Result<SeriesRef, Error> {
-        self.resolve(&labels()?)
+        let key = self.0.labels.key(raw);
+        if let Some(id) = self.0.labels.get(key)
+            && self.0.core.head.touch(id)
+        {
+            return Ok(SeriesRef(u64::from(id)));
+        }
+        let series = self.0.core.resolve(&labels()?)?;
+        self.0.labels.put(key, series);
+        Ok(series)
+    }
+
+    /// Appends samples; when this returns `Ok` they are durable. `now_ms` bounds how far in the
+    /// future and, by the retention, in the past samples may be.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when they cannot be made durable: nothing was acknowledged, retry.
+    pub async fn append(&self, samples: Vec<Sample>, now_ms: i64) -> Result<Appended, Error> {
+        append::append(&self.0, samples, now_ms).await
     }
 
     /// Deletes samples of the series that match one of `matcher_sets` within `range` (both ends
@@ -117,8 +198,8 @@ impl Db {
     ///
     /// # Errors
     /// When storage fails: some may be deleted then; call again.
-    pub fn delete_series(&self, _matcher_sets: &[Vec<Matcher>], _range: TimeRange) -> Result<(), Error> {
-        Err(Error::Unavailable { reason: "deletion comes with the durable store".into() })
+    pub fn delete_series(&self, matcher_sets: &[Vec<Matcher>], range: TimeRange) -> Result<(), Error> {
+        self.0.core.delete_series(matcher_sets, range)
     }
 
     /// Writes a consistent copy of the database to `dir`, which must not exist; a server opens it like
@@ -126,45 +207,83 @@ impl Db {
     ///
     /// # Errors
     /// When the copy cannot be written.
-    pub fn snapshot(&self, _dir: &Path) -> Result<(), Error> {
-        Err(Error::Unavailable { reason: "snapshots come with the durable store".into() })
+    pub fn snapshot(&self, dir: &Path) -> Result<(), Error> {
+        std::fs::create_dir_all(dir).map_err(|error| Error::Storage {
+            context: format!("cannot create the snapshot folder {}", dir.display()),
+            reason: error.to_string(),
+        })?;
+        Ok(self.0.core.store.checkpoint(&dir.join("db"))?)
     }
 
     /// State and counters. Cheap enough for every scrape.
     pub fn stats(&self) -> Stats {
-        Stats::default()
+        self.0.core.stats()
     }
 
     /// Cardinality of the series in memory, each list cut to `limit` entries.
-    pub fn tsdb_status(&self, _limit: usize) -> TsdbStatus {
-        TsdbStatus::default()
+    pub fn tsdb_status(&self, limit: usize) -> TsdbStatus {
+        self.0.core.tsdb_status(limit)
     }
 
-    /// Does what has become due: flushes, seals days, applies retention. The server calls it every
-    /// few seconds; it blocks, so call it from a blocking task.
+    /// Does what has become due: flushes, applies retention, lets idle series go, recovers from a full
+    /// disk. The server calls it every few seconds; it blocks, so call it from a blocking task.
     ///
     /// # Errors
     /// When storage fails; call again later.
-    pub fn maintain(&self, _now_ms: i64) -> Result<(), Error> {
-        Ok(())
+    pub fn maintain(&self, now_ms: i64) -> Result<(), Error> {
+        self.0.core.maintain(now_ms)
     }
 
-    /// Flushes and closes; later calls fail.
+    /// Finishes what waits, flushes and closes; later calls fail.
     ///
     /// # Errors
     /// When the flush fails; acknowledged samples are safe all the same.
     pub fn close(&self) -> Result<(), Error> {
-        Ok(())
+        self.0.core.closed.store(true, Ordering::Release);
+        self.0.queue.close();
+        self.0.committer.stop();
+        self.0.stop_flusher();
+        let flushed = self.0.core.flush_all();
+        self.0.core.store.close();
+        flushed
     }
 
     /// The folder of the database.
     pub fn dir(&self) -> &Path {
-        Path::new("")
+        &self.0.core.config.dir
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.0.core
     }
 }
 
-impl Source for Db {
-    fn select(&self, select: &Select, guard: &Guard) -> Result<Selected, Error> {
-        self.0.lock().1.select(select, guard)
+impl Inner {
+    fn stop_flusher(&self) {
+        self.core.closed.store(true, Ordering::Release);
+        *self.core.flush_wanted.lock() = true;
+        self.core.flush_signal.notify_all();
+        if let Some(thread) = self.flusher.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the flush thread has panicked");
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.committer.stop();
+        self.stop_flusher();
+    }
+}
+
+impl Core {
+    /// Days with chunks that a span of time touches, ascending.
+    pub(crate) fn days_within(&self, start_ms: i64, end_ms: i64) -> Vec<Day> {
+        if start_ms > end_ms {
+            return Vec::new();
+        }
+        self.days.read().range(Day::span(start_ms, end_ms)).copied().collect()
     }
 }

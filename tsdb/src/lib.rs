@@ -8,12 +8,21 @@
 //!                   └── select ◄──┘ ─► promql ─► http, rules
 //! ```
 
+mod codec;
+mod config;
+mod day;
 mod db;
 mod error;
+mod head;
+mod index;
 mod promql;
 mod select;
+mod source;
+mod store;
+mod wal;
 
-pub use db::{Appended, Config, Db, Listed, Sample, SeriesRef, Stats, TimeRange, TsdbStatus};
+pub use config::Config;
+pub use db::{Appended, Db, Listed, Sample, SeriesRef, Stats, TimeRange, TsdbStatus};
 pub use error::Error;
 pub use promql::{
     Answer, Engine, EngineConfig, InstantSample, MAX_QUERY_BYTES, MAX_QUERY_DEPTH, PlanNode, QueryOptions,

@@ -1,10 +1,14 @@
-//! What the label APIs ask: names, values and series, without reading samples.
+//! What the label APIs ask: names, values and series from the indexes, without reading samples.
+
+use std::collections::BTreeSet;
 
 use binnacle_proto::Labels;
+use roaring::RoaringBitmap;
 
-use super::Db;
+use super::{Core, Db};
 use crate::Error;
-use crate::select::{Guard, Hints, Matcher, Select, Source};
+use crate::index::{DayIndex, Plan, Postings};
+use crate::select::{Guard, Matcher};
 
 /// A span of time, both ends inclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +37,8 @@ pub struct Listed<T> {
 
 impl Db {
     /// Names of the labels of all series that match one of `matcher_sets` (all series when there is
-    /// none) and may have samples in `range`. At most `limit`; 0 is no limit.
+    /// none) and may have samples in `range`: exact to the day for what is on disk. At most `limit`; 0
+    /// is no limit.
     ///
     /// # Errors
     /// When storage fails or a limit of `guard` is reached.
@@ -44,9 +49,22 @@ impl Db {
         limit: usize,
         guard: &Guard,
     ) -> Result<Listed<String>, Error> {
-        let found = self.series(matcher_sets, range, 0, guard)?;
-        let names = found.items.iter().flat_map(|labels| labels.iter().map(|(name, _)| name.to_owned()));
-        Ok(cut(names.collect(), limit, found.warnings))
+        let mut names = BTreeSet::new();
+        self.core().for_each_index(range, &mut |postings| {
+            if matcher_sets.is_empty() {
+                names.extend(postings.names()?);
+                return Ok(());
+            }
+            let ids = matching(postings, matcher_sets, guard)?;
+            for name in postings.names()?.into_iter().filter(|_| !ids.is_empty()) {
+                guard.check()?;
+                if !names.contains(&name) && has_any(postings, &name, &ids)? {
+                    names.insert(name);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(cut(names.into_iter().collect(), limit, Vec::new()))
     }
 
     /// Values of label `name` over all series that match; see [`Db::label_names`].
@@ -61,9 +79,24 @@ impl Db {
         limit: usize,
         guard: &Guard,
     ) -> Result<Listed<String>, Error> {
-        let found = self.series(matcher_sets, range, 0, guard)?;
-        let values = found.items.iter().filter_map(|labels| labels.get(name).map(str::to_owned));
-        Ok(cut(values.collect(), limit, found.warnings))
+        let mut values = BTreeSet::new();
+        self.core().for_each_index(range, &mut |postings| {
+            let ids = match matcher_sets {
+                [] => None,
+                sets => Some(matching(postings, sets, guard)?),
+            };
+            let mut charged = Ok(());
+            postings.scan(name, "", &mut |value, set| {
+                let wanted = ids.as_ref().is_none_or(|ids| !ids.is_disjoint(&set));
+                if wanted && !values.contains(value) {
+                    charged = guard.charge_bytes(value.len() as u64);
+                    values.insert(value.to_owned());
+                }
+                charged.is_ok()
+            })?;
+            Ok(charged?)
+        })?;
+        Ok(cut(values.into_iter().collect(), limit, Vec::new()))
     }
 
     /// Label sets of all series that match; see [`Db::label_names`].
@@ -81,23 +114,60 @@ impl Db {
         let sets = if matcher_sets.is_empty() { everything.as_slice() } else { matcher_sets };
         let (mut items, mut warnings) = (Vec::new(), Vec::new());
         for matchers in sets {
-            let select = Select {
-                matchers: matchers.clone(),
-                start_ms: range.start_ms,
-                end_ms: range.end_ms,
-                hints: Hints::default(),
-            };
-            let found = self.select(&select, guard)?;
+            let found = self.core().find(matchers, range.start_ms, range.end_ms, guard)?;
             items.extend(found.series);
             warnings.extend(found.warnings);
         }
+        items.sort_unstable();
+        items.dedup();
         Ok(cut(items, limit, warnings))
     }
 }
 
-fn cut<T: Ord>(mut items: Vec<T>, limit: usize, warnings: Vec<String>) -> Listed<T> {
-    items.sort_unstable();
-    items.dedup();
+impl Core {
+    /// Calls `each` with the index of memory, when it may hold samples of the range, and of each day.
+    fn for_each_index(
+        &self,
+        range: TimeRange,
+        each: &mut dyn FnMut(&dyn Postings) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.check_open()?;
+        let in_memory = self.head.min_ms().is_some_and(|min_ms| min_ms <= range.end_ms)
+            && self.head.max_ms().is_some_and(|max_ms| max_ms >= range.start_ms);
+        if in_memory {
+            each(&*self.head.index().read())?;
+        }
+        for day in self.days_within(range.start_ms, range.end_ms) {
+            each(&DayIndex { store: &self.store, day })?;
+        }
+        Ok(())
+    }
+}
+
+fn matching(
+    postings: &dyn Postings,
+    matcher_sets: &[Vec<Matcher>],
+    guard: &Guard,
+) -> Result<RoaringBitmap, Error> {
+    let mut ids = RoaringBitmap::new();
+    for matchers in matcher_sets {
+        ids |= Plan::new(matchers).run(postings, guard)?;
+    }
+    Ok(ids)
+}
+
+/// Whether one of the series has a label of that name.
+fn has_any(postings: &dyn Postings, name: &str, ids: &RoaringBitmap) -> Result<bool, Error> {
+    let mut found = false;
+    postings.scan(name, "", &mut |_, set| {
+        found = !ids.is_disjoint(&set);
+        !found
+    })?;
+    Ok(found)
+}
+
+/// Cuts what is sorted already to `limit`.
+fn cut<T>(mut items: Vec<T>, limit: usize, warnings: Vec<String>) -> Listed<T> {
     let truncated = limit > 0 && items.len() > limit;
     if truncated {
         items.truncate(limit);

@@ -1,5 +1,7 @@
 //! What the database says about itself: counters for `/metrics`, cardinality for `status/tsdb`.
 
+use super::Core;
+
 /// State and counters since the process started. `/metrics` is written from it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -19,7 +21,7 @@ pub struct Stats {
     pub head_samples: u64,
     /// Oldest sample in memory, in milliseconds since the epoch.
     pub head_min_ms: Option<i64>,
-    /// Newest sample in memory, in milliseconds since the epoch.
+    /// Newest sample appended, in milliseconds since the epoch.
     pub head_max_ms: Option<i64>,
     /// Samples made durable.
     pub samples_appended: u64,
@@ -51,6 +53,8 @@ pub struct Stats {
     pub chunk_samples_written: u64,
     /// Bytes of these.
     pub chunk_bytes_written: u64,
+    /// Records of the log that were corrupt and skipped when it was replayed.
+    pub wal_corrupt: u64,
     /// Chunks found corrupt and skipped.
     pub chunks_corrupt: u64,
     /// Flushes of head shards.
@@ -90,4 +94,88 @@ pub struct TsdbStatus {
     pub bytes_by_label: Vec<(String, u64)>,
     /// `name=value` pairs with the most series.
     pub series_by_pair: Vec<(String, u64)>,
+}
+
+impl Core {
+    pub(super) fn stats(&self) -> Stats {
+        let counters = &self.counters;
+        let (wal_records, wal_bytes) = self.wal.total();
+        Stats {
+            head_series: self.head.series_count(),
+            head_series_limit: self.config.max_series,
+            series_created: counters.series_created.get(),
+            series_evicted: counters.series_evicted.get(),
+            series_refused: counters.series_refused.get(),
+            head_chunk_bytes: self.head.bytes(),
+            head_samples: self.head.samples(),
+            head_min_ms: self.head.min_ms(),
+            head_max_ms: self.head.max_ms(),
+            samples_appended: counters.samples_appended.get(),
+            samples_out_of_order: counters.samples_out_of_order.get(),
+            samples_repeated: counters.samples_repeated.get(),
+            samples_conflicting: counters.samples_conflicting.get(),
+            samples_too_old: counters.samples_too_old.get(),
+            samples_too_new: counters.samples_too_new.get(),
+            samples_unknown_series: counters.samples_unknown_series.get(),
+            wal_syncs: counters.wal_syncs.get(),
+            wal_records,
+            wal_bytes,
+            wal_failures: counters.wal_failures.get(),
+            wal_corrupt: counters.wal_corrupt.get(),
+            unavailable: self.is_unavailable(),
+            chunks_written: counters.chunks_written.get(),
+            chunk_samples_written: counters.chunk_samples_written.get(),
+            chunk_bytes_written: counters.chunk_bytes_written.get(),
+            chunks_corrupt: counters.chunks_corrupt.get(),
+            flushes: counters.flushes.get(),
+            flush_failures: counters.flush_failures.get(),
+            days_dropped: counters.days_dropped.get(),
+            disk_bytes: self.store.property("rocksdb.total-sst-files-size"),
+            disk_free_bytes: self.free_bytes(),
+            block_cache_bytes: self.store.block_cache_bytes(),
+            memtable_bytes: self.store.property("rocksdb.size-all-mem-tables"),
+        }
+    }
+
+    pub(super) fn tsdb_status(&self, limit: usize) -> TsdbStatus {
+        let mut status = TsdbStatus {
+            num_series: self.head.series_count(),
+            head_samples: self.head.samples(),
+            min_ms: self.head.min_ms(),
+            max_ms: self.head.max_ms(),
+            ..TsdbStatus::default()
+        };
+        let index = self.head.index().read();
+        let mut pairs: Vec<(&str, &str, u64)> = Vec::new();
+        for (name, values) in index.cardinality() {
+            let (mut number, mut bytes) = (0, 0);
+            for (value, series) in values {
+                number += 1;
+                bytes += value.len() as u64;
+                if name == "__name__" {
+                    status.series_by_metric.push((value.to_owned(), series));
+                }
+                pairs.push((name, value, series));
+            }
+            status.num_label_pairs += number;
+            status.values_by_label.push((name.to_owned(), number));
+            status.bytes_by_label.push((name.to_owned(), bytes));
+        }
+        pairs.sort_unstable_by(|a, b| b.2.cmp(&a.2).then_with(|| (a.0, a.1).cmp(&(b.0, b.1))));
+        let named =
+            pairs.iter().take(limit).map(|(name, value, series)| (format!("{name}={value}"), *series));
+        status.series_by_pair = named.collect();
+        for list in [&mut status.series_by_metric, &mut status.values_by_label, &mut status.bytes_by_label] {
+            list.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+            list.truncate(limit);
+        }
+        status
+    }
+
+    /// The label name with the most values in memory.
+    pub(super) fn widest_label(&self) -> Option<String> {
+        let index = self.head.index().read();
+        let widest = index.cardinality().map(|(name, values)| (values.count(), name)).max();
+        widest.map(|(_, name)| name.to_owned())
+    }
 }

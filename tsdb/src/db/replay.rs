@@ -1,0 +1,167 @@
+//! Recovery: what was acknowledged and is not in chunks comes back from the log.
+
+use std::sync::atomic::Ordering;
+
+use binnacle_proto::Labels;
+use hashbrown::HashMap;
+use roaring::RoaringBitmap;
+
+use super::Core;
+use crate::Error;
+use crate::day::Day;
+use crate::head::{SHARDS, shard_of};
+use crate::store::SeriesId;
+use crate::wal::{Record, WalSample, decode_record};
+
+/// How far each shard's samples are in chunks: 16 sequence numbers.
+pub(super) const META_CUTS: &str = "wal_cuts";
+/// The next free series id.
+pub(super) const META_NEXT_ID: &str = "next_series_id";
+/// Records between two lines in the log.
+const PROGRESS: u64 = 100_000;
+
+/// What a replay needs besides the head.
+struct Replay {
+    cuts: [u64; SHARDS],
+    /// Labels of series that have had no sample to apply yet.
+    defined: HashMap<SeriesId, Labels>,
+    /// Ids under which labels were stored before they came back under another id.
+    renamed: HashMap<SeriesId, SeriesId>,
+    /// Series in the store, by day.
+    stored: HashMap<Day, RoaringBitmap>,
+    records: u64,
+    samples: u64,
+    corrupt: u64,
+}
+
+impl Core {
+    /// Replays the log under the budget of the head. Runs before any thread is started.
+    pub(super) fn replay(&self) -> Result<(), Error> {
+        let mut replay = Replay {
+            cuts: self.read_cuts()?,
+            defined: HashMap::new(),
+            renamed: HashMap::new(),
+            stored: HashMap::new(),
+            records: 0,
+            samples: 0,
+            corrupt: 0,
+        };
+        self.maintenance.lock().cuts = replay.cuts;
+        if let Some(bytes) = self.store.meta(META_NEXT_ID)? {
+            self.head.reserve_ids(u32::from_be_bytes(bytes.try_into().unwrap_or_default()));
+        }
+        let mut last_seq = replay.cuts.iter().copied().max().unwrap_or(0);
+        let first = replay.cuts.iter().copied().min().unwrap_or(0);
+        let mut result = Ok(());
+        self.store.wal_after(first, &mut |seq, bytes| {
+            last_seq = last_seq.max(seq);
+            self.wal.add(seq, bytes.len() as u64);
+            result = self.replay_record(&mut replay, seq, bytes);
+            result.is_ok()
+        })?;
+        result?;
+        self.next_seq.store(last_seq + 1, Ordering::Relaxed);
+        self.head.set_applied(last_seq);
+        self.counters.wal_corrupt.add(replay.corrupt);
+        if replay.records > 0 {
+            let (records, samples) = (replay.records, replay.samples);
+            tracing::info!(records, samples, series = self.head.series_count(), "log replayed");
+        }
+        Ok(())
+    }
+
+    fn read_cuts(&self) -> Result<[u64; SHARDS], Error> {
+        let mut cuts = [0; SHARDS];
+        if let Some(bytes) = self.store.meta(META_CUTS)? {
+            for (cut, bytes) in cuts.iter_mut().zip(bytes.chunks_exact(8)) {
+                *cut = u64::from_be_bytes(bytes.try_into().unwrap_or_default());
+            }
+        }
+        Ok(cuts)
+    }
+
+    fn replay_record(&self, replay: &mut Replay, seq: u64, bytes: &[u8]) -> Result<(), Error> {
+        let record = match decode_record(bytes) {
+            Ok(record) => record,
+            Err(error) => {
+                replay.corrupt += 1;
+                tracing::error!(path = %self.store.dir().display(), seq, %error, "a record of the log is corrupt and skipped");
+                return Ok(());
+            }
+        };
+        self.replay_samples(replay, seq, record)?;
+        self.head.set_applied(seq);
+        replay.records += 1;
+        if replay.records.is_multiple_of(PROGRESS) {
+            tracing::info!(records = replay.records, samples = replay.samples, "replaying the log");
+        }
+        if self.head.bytes() > self.config.head_bytes {
+            self.flush_to_budget()?;
+        }
+        Ok(())
+    }
+
+    fn replay_samples(&self, replay: &mut Replay, seq: u64, record: Record) -> Result<(), Error> {
+        for (id, labels) in record.definitions {
+            self.head.reserve_ids(id.saturating_add(1));
+            if !self.head.touch(id) && !replay.renamed.contains_key(&id) {
+                replay.defined.insert(id, labels);
+            }
+        }
+        let mut shards: [Vec<WalSample>; SHARDS] = Default::default();
+        for sample in record.samples {
+            // By the shard of the id in the log, under which it was flushed if it was.
+            if seq <= replay.cuts[shard_of(sample.id)] {
+                continue;
+            }
+            if let Some(id) = self.replayed_series(replay, &sample)? {
+                shards[shard_of(id)].push(WalSample { id, ..sample });
+            }
+        }
+        let window_ms = i64::try_from(self.config.out_of_order_window.as_millis()).unwrap_or(i64::MAX);
+        for (number, samples) in shards.iter().enumerate() {
+            replay.samples += samples.len() as u64;
+            if !samples.is_empty() {
+                self.head.apply(number, seq, samples, window_ms, |_, _| {});
+            }
+        }
+        Ok(())
+    }
+
+    /// The id in memory for a sample of the log; `None` when its series was dropped by retention.
+    fn replayed_series(&self, replay: &mut Replay, sample: &WalSample) -> Result<Option<SeriesId>, Error> {
+        if let Some(id) = replay.renamed.get(&sample.id) {
+            return Ok(Some(*id));
+        }
+        if self.head.touch(sample.id) {
+            return Ok(Some(sample.id));
+        }
+        let id = match replay.defined.remove(&sample.id) {
+            Some(labels) => {
+                let day = self.newest_stored_day(replay, sample.id)?;
+                Some(self.adopt(sample.id, &labels, day)?)
+            }
+            None => self.load(sample.id, Day::of(sample.t_ms))?,
+        };
+        if let Some(id) = id
+            && id != sample.id
+        {
+            replay.renamed.insert(sample.id, id);
+        }
+        Ok(id)
+    }
+
+    fn newest_stored_day(&self, replay: &mut Replay, id: SeriesId) -> Result<Option<Day>, Error> {
+        let days: Vec<Day> = self.days.read().iter().rev().take(3).copied().collect();
+        for day in days {
+            let series = match replay.stored.entry(day) {
+                hashbrown::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+                hashbrown::hash_map::Entry::Vacant(entry) => entry.insert(self.store.posting(day, "", "")?),
+            };
+            if series.contains(id) {
+                return Ok(Some(day));
+            }
+        }
+        Ok(None)
+    }
+}
