@@ -1,4 +1,20 @@
-//! Workloads: manifests, controllers, decisions, actions, journal.
+//! The cluster: manifests in, pods on nodes out.
+//!
+//! ```text
+//! manifest ─► objects ─┐                          ┌─► act ─► nodes
+//! nodes ─► world ──────┼─► control ─► decide ─────┤
+//! store ◄──────────────┘    (every tick)          └─► journal, series, status
+//! ```
+//!
+//! What must survive a restart is made durable by [`store`] before a node is told about it.
+
+mod control;
+pub mod manifest;
+pub mod objects;
+pub mod quantity;
+mod series;
+pub mod store;
+pub mod world;
 
 use std::sync::Arc;
 
@@ -33,6 +49,9 @@ pub struct Deps {
 /// What can go wrong for good; the process ends.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The state of the cluster cannot be read.
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
     /// The manifests folder cannot be read at the start.
     #[error("cannot read the manifests folder {path}: {reason}")]
     Manifests {
@@ -99,22 +118,11 @@ impl Handle {
     }
 }
 
-/// Runs the controllers until `shutdown`.
+/// Runs the controllers until `shutdown`. Without a manifests folder there is nothing to control:
+/// then only events of nodes are journaled.
 ///
 /// # Errors
 /// When they cannot go on; see [`Error`].
-pub async fn run(mut deps: Deps, shutdown: CancellationToken) -> Result<(), Error> {
-    let mut events = deps.registry.events();
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return Ok(()),
-            Some(answer) = deps.desk.reload.recv() => {
-                // Whoever asked may have gone.
-                let _ = answer.send(Ok(()));
-            }
-            Some(event) = async { events.as_mut()?.recv().await } => {
-                tracing::info!(node = event.node, reason = event.event.reason, "event of a node");
-            }
-        }
-    }
+pub async fn run(deps: Deps, shutdown: CancellationToken) -> Result<(), Error> {
+    control::Controller::new(deps)?.run(shutdown).await
 }

@@ -18,14 +18,18 @@
 //! assert!(error.to_string().contains("inline:2"), "{error}");
 //! ```
 
+mod act;
 pub mod cli;
 mod clock;
 pub mod cluster;
 pub mod config;
+pub mod decide;
 mod http;
 mod ingest;
+mod journal;
 pub mod nodes;
 mod selfmetrics;
 pub mod server;
+pub mod signals;
 
 pub use clock::Clock;
