@@ -1,101 +1,134 @@
-//! The log store as its users see it: open, append, query, close.
+//! The log store as its users see it: open, append, query, maintain, close.
 
-use std::path::PathBuf;
+mod append;
+mod commit;
+mod maintain;
+mod read;
+mod recover;
+mod seal;
+mod stats;
+mod wal;
 
-use binnacle_proto::Labels;
-use serde::Deserialize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use crate::Error;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Semaphore, broadcast, mpsc};
 
-/// Settings of the log store; the section `[logs]` of the server's config file.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// Folder of the store. The server sets it to `DATA_DIR/logs`.
-    #[serde(skip)]
-    pub dir: PathBuf,
-}
+pub(crate) use append::join_blocks;
+pub(crate) use commit::Committed;
+pub(crate) use read::{Part, PartData, Selection};
+pub(crate) use stats::Counters;
+pub use stats::Stats;
 
-/// Records of one stream to append.
-#[derive(Debug, Clone)]
-pub struct Block {
-    /// The stream.
-    pub labels: Labels,
-    /// Where the records were read from; `None` when they have no position (push API, journal).
-    pub position: Option<Position>,
-    /// In the order they were read.
-    pub records: Vec<Record>,
-}
+use crate::store::Store;
+use crate::streams::Streams;
+use crate::{Config, Error};
 
-/// A position in a source, for storing each record once: the largest `end` made durable for
-/// (`node`, `source`) is kept in the same write as the records, and records that end at or before it
-/// are dropped.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Position {
-    /// Node that read the source.
-    pub node: String,
-    /// The source, stable over restarts of the agent.
-    pub source: String,
-    /// Where the block ends, in bytes.
-    pub end: u64,
-}
-
-/// One log record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    /// Nanoseconds since the epoch.
-    pub time_ns: i64,
-    /// The line, without its end; any bytes.
-    pub line: Vec<u8>,
-    /// Structured metadata.
-    pub metadata: Labels,
-    /// Where the line ends in the source, in bytes; 0 without a position.
-    pub end: u64,
-}
-
-/// What became of an append.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Appended {
-    /// Records now durable.
-    pub stored: u64,
-    /// Records that were there already.
-    pub repeated: u64,
-}
+/// How many commits a slow tail may lag behind before it misses some.
+const TAIL_LAG: usize = 256;
 
 /// A handle on an open store; clones share it.
 #[derive(Clone)]
-pub struct Db {}
+pub struct Db {
+    pub(crate) shared: Arc<Shared>,
+    threads: Arc<Threads>,
+}
+
+/// What the handle, the committer and the sealers share.
+pub(crate) struct Shared {
+    pub config: Config,
+    pub store: Store,
+    pub streams: RwLock<Streams>,
+    pub counters: Counters,
+    /// Bounds the bytes that wait to become durable, in KiB.
+    pub room: Arc<Semaphore>,
+    /// What was just made durable, for tails.
+    pub committed: broadcast::Sender<Arc<Committed>>,
+    /// Set while blocks cannot be written.
+    pub seal_fails: AtomicBool,
+    /// One maintenance, delete or retention at a time.
+    pub maintenance: Mutex<maintain::State>,
+    /// Commits up to this WAL sequence are in memory or in blocks.
+    pub inserted_seq: AtomicU64,
+    /// The write-ahead family was trimmed up to here.
+    pub trimmed_seq: AtomicU64,
+    sealers: seal::Queues,
+}
+
+/// The threads of a store; they end when it is closed or the last handle is dropped.
+struct Threads {
+    commits: Mutex<Option<mpsc::Sender<commit::Request>>>,
+    joins: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    sealers: seal::Queues,
+}
 
 impl Db {
-    /// Opens or creates the store.
+    /// Opens or creates the store and takes up where it was left: records that are not in sealed
+    /// blocks are read back from the write-ahead family. Blocks.
     ///
     /// # Errors
     /// When the folder cannot be used.
-    pub fn open(_config: Config) -> Result<Self, Error> {
-        Ok(Self {})
+    pub fn open(config: Config) -> Result<Self, Error> {
+        let store = Store::open(&config.dir)?;
+        let (sealers, queues) = seal::Queues::new();
+        let room = Arc::new(Semaphore::new((config.pending_bytes >> 10).max(1)));
+        let shared = Arc::new(Shared {
+            store,
+            streams: RwLock::default(),
+            counters: Counters::default(),
+            room,
+            committed: broadcast::channel(TAIL_LAG).0,
+            seal_fails: AtomicBool::new(false),
+            maintenance: Mutex::default(),
+            inserted_seq: AtomicU64::new(0),
+            trimmed_seq: AtomicU64::new(0),
+            sealers: sealers.clone(),
+            config,
+        });
+        let mut joins = seal::spawn(&shared, queues)?;
+        let next_seq = recover::replay(&shared)?;
+        let (sender, receiver) = mpsc::channel(commit::QUEUE);
+        joins.push(commit::spawn(shared.clone(), receiver, next_seq)?);
+        let threads = Threads { commits: Mutex::new(Some(sender)), joins: Mutex::new(joins), sealers };
+        Ok(Self { shared, threads: Arc::new(threads) })
     }
 
-    /// Appends records; when this returns `Ok` they are durable, each once.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] when they cannot be made durable: nothing was acknowledged, retry.
-    pub async fn append(&self, _blocks: Vec<Block>, _now_ms: i64) -> Result<Appended, Error> {
-        Ok(Appended::default())
-    }
-
-    /// Does what has become due: seals blocks, applies retention. Blocks.
-    ///
-    /// # Errors
-    /// When storage fails; call again later.
-    pub fn maintain(&self, _now_ms: i64) -> Result<(), Error> {
-        Ok(())
-    }
-
-    /// Flushes and closes.
+    /// Ends the threads and flushes. Records of open blocks stay in the write-ahead family and are
+    /// read back by the next [`Db::open`]. Blocks; later appends fail.
     ///
     /// # Errors
     /// When the flush fails; acknowledged records are safe all the same.
     pub fn close(&self) -> Result<(), Error> {
-        Ok(())
+        self.threads.end();
+        self.shared.store.flush()
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// Everything that becomes durable from now on, for tails.
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Committed>> {
+        self.shared.committed.subscribe()
+    }
+}
+
+impl Threads {
+    fn end(&self) {
+        drop(self.commits.lock().take());
+        self.sealers.stop();
+        for join in self.joins.lock().drain(..) {
+            if join.join().is_err() {
+                tracing::error!("a thread of the log store has panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.end();
     }
 }

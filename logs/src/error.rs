@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// Errors of the log store and of LogQL.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The store could not be opened: give up, show it to the operator.
     #[error("cannot open the log store at {path}: {reason}")]
@@ -30,4 +30,26 @@ pub enum Error {
     /// The input is wrong for good: answer 400, do not retry.
     #[error("{0}")]
     BadInput(String),
+    /// The query cannot be parsed: answer 400.
+    #[error("parse error at line {line}, col {column}: {message}")]
+    Parse {
+        /// Counted from 1.
+        line: usize,
+        /// In characters, counted from 1.
+        column: usize,
+        /// What is wrong there.
+        message: String,
+    },
+    /// The query cannot be evaluated on this data: answer 400.
+    #[error("{0}")]
+    Execution(String),
+    /// The query reached a limit, which the text names: answer 400.
+    #[error("{0}")]
+    Limit(String),
+    /// The query ran out of time: answer 504.
+    #[error("the query ran longer than its limit of {limit_ms} ms (logs.query.timeout_ms)")]
+    Timeout {
+        /// The limit.
+        limit_ms: u64,
+    },
 }

@@ -1,0 +1,107 @@
+//! Settings of the log store and of its queries.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// Settings of the log store; the section `[logs]` of the server's config file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Folder of the store. The server sets it to `DATA_DIR/logs`.
+    #[serde(skip)]
+    pub dir: PathBuf,
+    /// How long records are kept, in hours.
+    pub retention_hours: u32,
+    /// Most streams at a time; records of further streams are refused and counted.
+    pub max_streams: usize,
+    /// Longest line in bytes; a longer one is cut and counted.
+    pub max_line_bytes: usize,
+    /// Most labels of a stream.
+    pub max_labels: usize,
+    /// Longest label name in bytes.
+    pub max_label_name_bytes: usize,
+    /// Longest label value in bytes.
+    pub max_label_value_bytes: usize,
+    /// Most structured metadata of a record, in bytes; a record with more loses all of it, counted.
+    pub max_metadata_bytes: usize,
+    /// How far in the future a record may be, in seconds; one beyond is refused and counted.
+    pub max_future_seconds: u32,
+    /// A stream's open block is sealed at this size, in bytes before compression.
+    pub block_bytes: usize,
+    /// Memory for open blocks of all streams, in bytes; beyond it the largest are sealed early.
+    pub open_bytes: usize,
+    /// An open block is sealed at this age, in seconds, however small it is.
+    pub max_open_seconds: u32,
+    /// Most bytes that wait to become durable; further appends wait for room.
+    pub pending_bytes: usize,
+    /// Disk space left alone, in bytes: with less free, appends fail until there is more.
+    pub reserve_bytes: u64,
+    /// zstd level of sealed blocks.
+    pub zstd_level: i32,
+    /// Whether pushed streams without `service_name` get one from their other labels.
+    pub derive_service_name: bool,
+    /// Limits of queries.
+    pub query: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::new(),
+            retention_hours: 7 * 24,
+            max_streams: 100_000,
+            max_line_bytes: 256 << 10,
+            max_labels: 64,
+            max_label_name_bytes: 1024,
+            max_label_value_bytes: 2048,
+            max_metadata_bytes: 64 << 10,
+            max_future_seconds: 3600,
+            block_bytes: 2 << 20,
+            open_bytes: 256 << 20,
+            max_open_seconds: 2 * 3600,
+            pending_bytes: 64 << 20,
+            reserve_bytes: 64 << 20,
+            zstd_level: 3,
+            derive_service_name: true,
+            query: Limits::default(),
+        }
+    }
+}
+
+/// Limits of one query; the section `[logs.query]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Longest run time in milliseconds.
+    pub timeout_ms: u64,
+    /// Most line bytes looked at.
+    pub max_scan_bytes: u64,
+    /// Most memory for intermediate results, in bytes.
+    pub max_memory_bytes: u64,
+    /// Most entries that a log query may ask for.
+    pub max_entries: usize,
+    /// Most series of a metric query's result.
+    pub max_series: usize,
+    /// Most steps of a range query.
+    pub max_steps: usize,
+    /// Longest query text in bytes.
+    pub max_query_bytes: usize,
+    /// Whether entries get the label `detected_level`, found in their fields or text.
+    pub detect_level: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            timeout_ms: 60_000,
+            max_scan_bytes: 256 << 30,
+            max_memory_bytes: 512 << 20,
+            max_entries: 5000,
+            max_series: 20_000,
+            max_steps: 11_000,
+            max_query_bytes: 128 << 10,
+            detect_level: false,
+        }
+    }
+}

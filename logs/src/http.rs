@@ -1,0 +1,154 @@
+//! Loki's HTTP API over the log store.
+//!
+//! Answers have the shapes of Loki's documentation; errors are plain text with the place of what is
+//! wrong. Bodies are bounded before they are decoded.
+
+mod answer;
+mod labels;
+mod params;
+mod proto;
+mod push;
+mod query;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+use tower_http::compression::CompressionLayer;
+
+use crate::{Db, Error};
+
+/// The wall clock: nanoseconds since the epoch.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// Limits of the HTTP API; the section `[logs.http]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Largest body of a push as sent, in bytes.
+    pub max_push_bytes: usize,
+    /// Largest body of a push when decompressed, in bytes.
+    pub max_decoded_bytes: usize,
+    /// Largest form of a query, in bytes.
+    pub max_form_bytes: usize,
+    /// Queries that run at a time; more wait.
+    pub max_concurrent_queries: usize,
+    /// Lines answered when a query does not say how many.
+    pub default_entries: usize,
+    /// WebSocket tails at a time; more are refused.
+    pub max_tails: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_push_bytes: 16 << 20,
+            max_decoded_bytes: 64 << 20,
+            max_form_bytes: 1 << 20,
+            max_concurrent_queries: 8,
+            default_entries: 100,
+            max_tails: 64,
+        }
+    }
+}
+
+/// What every handler knows.
+#[derive(Clone)]
+pub(crate) struct Api {
+    db: Db,
+    limits: Arc<Limits>,
+    clock: Clock,
+    queries: Arc<Semaphore>,
+}
+
+/// The routes under `/loki/api/v1/` (and `/otlp/v1/logs`), to be merged into the server's own.
+pub fn router(db: Db, limits: Limits, clock: Clock) -> Router {
+    let queries = Arc::new(Semaphore::new(limits.max_concurrent_queries.max(1)));
+    let api = Api { db, limits: Arc::new(limits), clock, queries };
+    let routes = Router::new()
+        .route("/push", post(push::push))
+        .route("/query", get(query::instant).post(query::instant))
+        .route("/query_range", get(query::range).post(query::range))
+        .route("/labels", get(labels::names).post(labels::names))
+        .route("/label", get(labels::names).post(labels::names))
+        .route("/label/{name}/values", get(labels::values).post(labels::values))
+        .route("/series", get(labels::series).post(labels::series))
+        .route("/status/buildinfo", get(build_info))
+        .layer(axum::extract::DefaultBodyLimit::disable())
+        .layer(CompressionLayer::new())
+        .with_state(api);
+    Router::new().nest("/loki/api/v1", routes)
+}
+
+async fn build_info() -> Response {
+    let version = env!("CARGO_PKG_VERSION");
+    let body = serde_json::json!({
+        "version": version, "revision": "", "branch": "", "buildUser": "", "buildDate": "", "goVersion": "",
+    });
+    answer::json(body.to_string())
+}
+
+impl Api {
+    fn now_ns(&self) -> i64 {
+        (self.clock)()
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.now_ns().div_euclid(1_000_000)
+    }
+
+    /// Runs work that blocks, no more at a time than allowed.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Db) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let permit = self.queries.clone().acquire_owned().await;
+        let db = self.db.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let result = work(&db);
+            drop(permit);
+            result
+        });
+        match done.await {
+            Ok(result) => result.map_err(Failure::from),
+            Err(err) => {
+                Err(Failure(StatusCode::INTERNAL_SERVER_ERROR, format!("the query has failed: {err}")))
+            }
+        }
+    }
+}
+
+/// An error on its way out: status and plain text, as Loki answers.
+#[derive(Debug)]
+pub(crate) struct Failure(StatusCode, String);
+
+impl Failure {
+    fn bad(message: impl Into<String>) -> Self {
+        Self(StatusCode::BAD_REQUEST, message.into())
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let status = match &error {
+            Error::Parse { .. } | Error::BadInput(_) | Error::Execution(_) | Error::Limit(_) => {
+                StatusCode::BAD_REQUEST
+            }
+            Error::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Open { .. } | Error::Storage { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self(status, error.to_string())
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (self.0, [("content-type", "text/plain; charset=utf-8")], format!("{}\n", self.1.trim_end()))
+            .into_response()
+    }
+}

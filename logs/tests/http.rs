@@ -1,0 +1,227 @@
+//! The HTTP API through its router: pushes in all encodings, queries, errors.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode};
+use binnacle_logs::{Config, Db, http};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+const NOW_S: i64 = 1_700_000_000;
+const NOW: i64 = NOW_S * 1_000_000_000;
+
+struct Server {
+    router: axum::Router,
+    _dir: tempfile::TempDir,
+}
+
+fn server(derive_service_name: bool) -> Server {
+    let dir = tempfile::tempdir().unwrap();
+    let config =
+        Config { dir: dir.path().join("logs"), reserve_bytes: 0, derive_service_name, ..Config::default() };
+    let limits =
+        http::Limits { max_push_bytes: 1 << 20, max_decoded_bytes: 4 << 20, ..http::Limits::default() };
+    Server { router: http::router(Db::open(config).unwrap(), limits, Arc::new(|| NOW)), _dir: dir }
+}
+
+impl Server {
+    async fn send(&self, request: Request<Body>) -> (StatusCode, String) {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    async fn push(&self, body: Value) -> (StatusCode, String) {
+        let request = Request::post("/loki/api/v1/push").header("content-type", "application/json");
+        self.send(request.body(Body::from(body.to_string())).unwrap()).await
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let (status, body) = self.send(Request::get(path).body(Body::empty()).unwrap()).await;
+        assert_eq!(status, 200, "{path}: {body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    async fn query(&self, endpoint: &str, query: &str, more: &str) -> Value {
+        self.get(&format!("/loki/api/v1/{endpoint}?query={}{more}", encode(query))).await["data"].take()
+    }
+}
+
+fn encode(text: &str) -> String {
+    text.bytes().map(|b| format!("%{b:02X}")).collect()
+}
+
+fn sample() -> Value {
+    json!({"streams": [{
+        "stream": {"app": "web", "env": "dev"},
+        "values": [
+            [(NOW - 3).to_string(), r#"{"level":"info","status":200,"took":"1.5s"}"#],
+            [(NOW - 2).to_string(), r#"{"level":"error","status":500,"took":"10ms"}"#],
+            [(NOW - 1).to_string(), "plain text", {"trace_id": "abc"}],
+        ],
+    }]})
+}
+
+#[tokio::test]
+async fn grafanas_health_check_answers_two() {
+    let server = server(false);
+    let data = server.query("query", "vector(1)+vector(1)", &format!("&time={NOW}")).await;
+    assert_eq!(data["resultType"], "vector");
+    assert_eq!(data["result"], json!([{"metric": {}, "value": [NOW_S, "2"]}]));
+}
+
+#[tokio::test]
+async fn lines_come_back_in_both_directions_with_limit() {
+    let server = server(false);
+    assert_eq!(server.push(sample()).await.0, 204);
+    let data = server.query("query_range", r#"{app="web"}"#, "&limit=2&direction=forward").await;
+    assert_eq!(data["resultType"], "streams");
+    let values = data["result"][0]["values"].as_array().unwrap();
+    assert_eq!(values.len(), 2);
+    assert_eq!(values[0][0], (NOW - 3).to_string());
+    let data = server.query("query_range", r#"{app="web"}"#, "&limit=1").await;
+    assert_eq!(data["result"][0]["values"][0][1], "plain text");
+    assert_eq!(data["result"][0]["stream"], json!({"app": "web", "env": "dev", "trace_id": "abc"}));
+    assert!(data["stats"]["summary"]["totalLinesProcessed"].as_u64().unwrap() > 0);
+}
+
+#[tokio::test]
+async fn categorized_labels_are_kept_apart() {
+    let server = server(false);
+    server.push(sample()).await;
+    let path = format!("/loki/api/v1/query_range?query={}", encode(r#"{app="web"} | json"#));
+    let request = Request::get(path).header("X-Loki-Response-Encoding-Flags", "categorize-labels");
+    let (_, body) = server.send(request.body(Body::empty()).unwrap()).await;
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body["data"]["encodingFlags"], json!(["categorize-labels"]));
+    let stream = &body["data"]["result"][0];
+    assert_eq!(stream["stream"], json!({"app": "web", "env": "dev"}));
+    assert_eq!(stream["values"][0][2]["structuredMetadata"], json!({"trace_id": "abc"}));
+    assert_eq!(stream["values"][1][2]["parsed"]["status"], "500");
+}
+
+#[tokio::test]
+async fn metric_queries_count_and_unwrap() {
+    let server = server(false);
+    server.push(sample()).await;
+    let counts = server
+        .query("query", r#"sum by (level) (count_over_time({app="web"} | json | __error__="" [5m]))"#, "")
+        .await;
+    assert_eq!(counts["result"].as_array().unwrap().len(), 2);
+    assert_eq!(counts["result"][0], json!({"metric": {"level": "error"}, "value": [NOW_S, "1"]}));
+    let took = server
+        .query(
+            "query",
+            r#"max(max_over_time({app="web"} | json | __error__="" | unwrap duration(took) [5m]))"#,
+            "",
+        )
+        .await;
+    assert_eq!(took["result"][0]["value"][1], "1.5");
+    let range = server
+        .query(
+            "query_range",
+            r#"rate({app="web"}[10s])"#,
+            &format!("&start={}&end={NOW}&step=10", NOW - 20_000_000_000),
+        )
+        .await;
+    assert_eq!(range["resultType"], "matrix");
+    assert_eq!(range["result"][0]["values"], json!([[NOW_S, "0.2"]]), "{range}");
+}
+
+#[tokio::test]
+async fn snappy_protobuf_and_gzip_json_are_taken_and_bombs_are_not() {
+    let server = server(false);
+    // PushRequest{streams: [{labels, entries: [{timestamp: {seconds}, line}]}]}, by hand.
+    let field = |number: u8, bytes: &[u8]| {
+        let mut out = vec![number << 3 | 2, bytes.len() as u8];
+        out.extend_from_slice(bytes);
+        out
+    };
+    let mut seconds = vec![8];
+    let mut left = NOW_S as u64;
+    while left >= 0x80 {
+        seconds.push(left as u8 | 0x80);
+        left >>= 7;
+    }
+    seconds.push(left as u8);
+    let entry = [field(1, &seconds), field(2, b"bad utf8 \xff here")].concat();
+    let stream = [field(1, br#"{app="proto"}"#), field(2, &entry)].concat();
+    let body = snap::raw::Encoder::new().compress_vec(&field(1, &stream)).unwrap();
+    let push = |body: Vec<u8>| {
+        Request::post("/loki/api/v1/push")
+            .header("content-type", "application/x-protobuf")
+            .body(Body::from(body))
+            .unwrap()
+    };
+    assert_eq!(server.send(push(body)).await, (StatusCode::NO_CONTENT, String::new()));
+    let data = server.query("query_range", r#"{app="proto"}"#, &format!("&end={}", NOW + 1)).await;
+    assert_eq!(data["result"][0]["values"][0][1], "bad utf8 \u{fffd} here");
+
+    // A snappy block that claims a gigabyte.
+    let (status, text) = server.send(push(vec![0x80, 0x80, 0x80, 0x80, 0x04, 0, 0])).await;
+    assert_eq!(status, 413, "{text}");
+    assert_eq!(server.send(push(b"not snappy at all".to_vec())).await.0, 400);
+
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let json_gzip = |body: Vec<u8>| {
+        Request::post("/loki/api/v1/push")
+            .header("content-type", "application/json")
+            .header("content-encoding", "gzip")
+            .body(Body::from(body))
+            .unwrap()
+    };
+    assert_eq!(server.send(json_gzip(gzip(sample().to_string().as_bytes()))).await.0, 204);
+    let (status, text) = server.send(json_gzip(gzip(&vec![b' '; 5 << 20]))).await;
+    assert_eq!(status, 413, "{text}");
+    let big = Request::post("/loki/api/v1/push").body(Body::from(vec![0; 2 << 20])).unwrap();
+    assert_eq!(server.send(big).await.0, 413);
+}
+
+#[tokio::test]
+async fn errors_are_plain_text_with_the_place() {
+    let server = server(false);
+    let get = |query: &str| {
+        Request::get(format!("/loki/api/v1/query?query={}", encode(query))).body(Body::empty()).unwrap()
+    };
+    let (status, text) = server.send(get(r#"rate({app="web"} | nonsense [5m])"#)).await;
+    assert_eq!(
+        (status, text.as_str()),
+        (
+            StatusCode::BAD_REQUEST,
+            "parse error at line 1, col 20: syntax error: unknown stage or label without a comparison: nonsense\n"
+        )
+    );
+    let (status, text) = server.send(get(r#"{app=~".*"}"#)).await;
+    assert!(status == 400 && text.contains("empty-compatible"), "{text}");
+    server.push(sample()).await;
+    let (status, text) = server.send(get(r#"count_over_time({app="web"} | json [5m])"#)).await;
+    assert!(status == 400 && text.contains("JSONParserErr"), "{text}");
+    let (status, _) =
+        server.push(json!({"streams": [{"stream": {"a": "b"}, "values": [["1", "too old"]]}]})).await;
+    assert_eq!(status, 400);
+}
+
+#[tokio::test]
+async fn labels_values_and_series() {
+    let server = server(true);
+    server.push(sample()).await;
+    assert_eq!(server.get("/loki/api/v1/labels").await["data"], json!(["app", "env", "service_name"]));
+    assert_eq!(server.get("/loki/api/v1/label/app/values").await["data"], json!(["web"]));
+    let series = server.get(&format!("/loki/api/v1/series?match[]={}", encode(r#"{env="dev"}"#))).await;
+    assert_eq!(series["data"], json!([{"app": "web", "env": "dev", "service_name": "web"}]));
+    let none = server.get("/loki/api/v1/labels?start=1&end=2").await;
+    assert_eq!(none["data"], json!([]));
+    let form =
+        Request::post("/loki/api/v1/query_range").header("content-type", "application/x-www-form-urlencoded");
+    let (status, body) =
+        server.send(form.body(Body::from(format!("query={}", encode(r#"{app="web"}"#)))).unwrap()).await;
+    assert!(status == 200 && body.contains("plain text"));
+    assert!(server.get("/loki/api/v1/status/buildinfo").await["version"].is_string());
+}
