@@ -134,38 +134,30 @@ pub(super) fn remove_names(mut vector: Vector) -> Result<Vector, Error> {
     merge_equal(vector)
 }
 
-/// Merges series with equal labels.
+/// Merges series with equal labels. Those whose name is to be removed are others than those that keep it.
 ///
 /// # Errors
 /// When two of them have a sample at the same step.
 fn merge_equal(mut vector: Vector) -> Result<Vector, Error> {
-    let mut first_of: HashMap<Labels, usize> = HashMap::with_capacity(vector.series.len());
-    let has_equal =
-        vector.series.iter().enumerate().fold(false, |equal, (i, series)| {
-            *first_of.entry(series.labels.clone()).or_insert(i) != i || equal
-        });
-    if !has_equal {
+    let key = |series: &Series| (series.labels.clone(), series.drop_name);
+    let mut place_of: HashMap<(Labels, bool), usize> = HashMap::with_capacity(vector.series.len());
+    if vector.series.iter().enumerate().all(|(i, series)| *place_of.entry(key(series)).or_insert(i) == i) {
         return Ok(vector);
     }
-    let mut merged: Vec<Series> = Vec::with_capacity(first_of.len());
-    let mut place_of: HashMap<Labels, usize> = HashMap::with_capacity(first_of.len());
+    place_of.clear();
+    let mut merged: Vec<Series> = Vec::with_capacity(vector.series.len());
     for series in vector.series.drain(..) {
-        match place_of.get(&series.labels) {
-            None => {
-                place_of.insert(series.labels.clone(), merged.len());
-                merged.push(series);
+        let place = *place_of.entry(key(&series)).or_insert(merged.len());
+        if place == merged.len() {
+            merged.push(series);
+            continue;
+        }
+        let into = &mut merged[place].floats;
+        for (step, value) in series.floats.iter() {
+            if into.has(step) {
+                return Err(Error::Execution("vector cannot contain metrics with the same labelset".into()));
             }
-            Some(place) => {
-                let into = &mut merged[*place].floats;
-                for (step, value) in series.floats.iter() {
-                    if into.has(step) {
-                        return Err(Error::Execution(
-                            "vector cannot contain metrics with the same labelset".into(),
-                        ));
-                    }
-                    into.set(step, Some(value));
-                }
-            }
+            into.set(step, Some(value));
         }
     }
     vector.series = merged;

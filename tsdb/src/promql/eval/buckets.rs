@@ -27,11 +27,16 @@ pub(super) fn quantile(q: f64, buckets: &mut Vec<Bucket>) -> (f64, bool) {
     let Some(forced) = prepare(buckets) else { return (f64::NAN, false) };
     let last = buckets.len() - 1;
     let observations = buckets[last].count;
-    if last == 0 || observations == 0.0 || observations.is_nan() {
+    if last == 0 || observations == 0.0 {
         return (f64::NAN, false);
     }
     let rank = q * observations;
-    let at = buckets[..last].partition_point(|bucket| bucket.count < rank);
+    // By halves as Prometheus does it, so that even counts that are NaN lead to the same bucket.
+    let (mut at, mut end) = (0, last);
+    while at < end {
+        let middle = (at + end) / 2;
+        if buckets[middle].count >= rank { end = middle } else { at = middle + 1 }
+    }
     let value = if at == last {
         buckets[last - 1].le
     } else if at == 0 && buckets[0].le <= 0.0 {
@@ -103,21 +108,26 @@ fn prepare(buckets: &mut Vec<Bucket>) -> Option<bool> {
     let mut forced = false;
     let mut before = buckets[0].count;
     for bucket in &mut buckets[1..] {
-        let rounding = (bucket.count - before).abs() / bucket.count <= TOLERANCE;
-        if bucket.count == before || rounding {
+        if nearly_equal(before, bucket.count) {
             bucket.count = before;
+        } else if bucket.count < before {
+            bucket.count = before;
+            forced = true;
         } else {
             before = bucket.count;
         }
     }
-    let mut most = buckets[0].count;
-    for bucket in &mut buckets[1..] {
-        if bucket.count > most {
-            most = bucket.count;
-        } else if bucket.count < most {
-            bucket.count = most;
-            forced = true;
-        }
-    }
     Some(forced)
+}
+
+/// Whether two counts differ by no more than rounding explains.
+fn nearly_equal(a: f64, b: f64) -> bool {
+    let (distance, size) = ((a - b).abs(), a.abs() + b.abs());
+    if a == b || (a.is_nan() && b.is_nan()) {
+        true
+    } else if a == 0.0 || b == 0.0 || size < f64::MIN_POSITIVE {
+        distance < TOLERANCE * f64::MIN_POSITIVE
+    } else {
+        distance / size.min(f64::MAX) < TOLERANCE
+    }
 }

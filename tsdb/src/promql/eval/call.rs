@@ -196,12 +196,18 @@ fn only_values(vector: &Vector, grid: Grid) -> Vec<f64> {
     (0..grid.steps).map(only).collect()
 }
 
-/// The lesser of two numbers; NaN when either is.
+/// The lesser of two numbers. As in Go -Inf wins over NaN, and NaN over all else.
 fn lesser(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) }
+    if a == f64::NEG_INFINITY || b == f64::NEG_INFINITY {
+        f64::NEG_INFINITY
+    } else if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else {
+        a.min(b)
+    }
 }
 
-/// The greater of two numbers; NaN when either is.
+/// The greater of two numbers. As in Go +Inf wins over NaN, and NaN over all else.
 fn greater(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+    -lesser(-a, -b)
 }

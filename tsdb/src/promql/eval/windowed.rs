@@ -41,6 +41,8 @@ struct Sweep<'a> {
     grid: Grid,
     /// Values of the other arguments, by step.
     params: Vec<Vec<f64>>,
+    /// Where the range and the first argument stand in the query.
+    at: (usize, usize),
     evaluation: &'a Evaluation<'a>,
 }
 
@@ -64,12 +66,20 @@ impl Evaluation<'_> {
         let Some((range, arg)) = range else {
             return Err(Error::Execution(format!("expected a range vector in call to {name}")));
         };
-        self.check_params(which, &params, args)?;
+        Self::check_params(which, &params)?;
         let when = match &range.of {
             RangeOf::Selector(selector) => selector.when,
             RangeOf::Subquery { when, .. } => *when,
         };
-        let sweep = Sweep { which, when, range_ms: range.range_ms, grid, params, evaluation: self };
+        let sweep = Sweep {
+            which,
+            when,
+            range_ms: range.range_ms,
+            grid,
+            params,
+            at: (arg.at, args[0].at),
+            evaluation: self,
+        };
         let vector = match &range.of {
             RangeOf::Selector(selector) => {
                 let hints = Hints {
@@ -97,9 +107,6 @@ impl Evaluation<'_> {
                 Vector { series, charge }
             }
         };
-        if matches!(which, Windowed::Rate | Windowed::Increase) {
-            self.note_gauges(&vector, arg.at);
-        }
         if which == Windowed::Absent {
             return self.absent_over_time(&vector, range, grid);
         }
@@ -132,38 +139,19 @@ impl Evaluation<'_> {
         Ok((self.vector(inner, inner_grid)?, inner_grid))
     }
 
-    fn check_params(&self, which: Windowed, params: &[Vec<f64>], args: &[Node]) -> Result<(), Error> {
+    fn check_params(which: Windowed, params: &[Vec<f64>]) -> Result<(), Error> {
         let all = |place: usize| params.get(place).into_iter().flatten().copied();
-        match which {
-            Windowed::Quantile => {
-                for q in all(0).filter(|q| !(0.0..=1.0).contains(q)) {
-                    self.notes.add(&Note::InvalidQuantile(q), args[0].at);
+        if which == Windowed::DoubleExponentialSmoothing {
+            for (place, name) in ["smoothing", "trend"].iter().enumerate() {
+                let letter = if place == 0 { "sf" } else { "tf" };
+                if let Some(factor) = all(place).find(|factor| *factor <= 0.0 || *factor >= 1.0) {
+                    return Err(Error::Execution(format!(
+                        "invalid {name} factor. Expected: 0 < {letter} < 1, got: {factor:.6}"
+                    )));
                 }
             }
-            Windowed::DoubleExponentialSmoothing => {
-                for (place, name) in ["smoothing", "trend"].iter().enumerate() {
-                    let letter = if place == 0 { "sf" } else { "tf" };
-                    if let Some(factor) = all(place).find(|factor| *factor <= 0.0 || *factor >= 1.0) {
-                        return Err(Error::Execution(format!(
-                            "invalid {name} factor. Expected: 0 < {letter} < 1, got: {factor:.6}"
-                        )));
-                    }
-                }
-            }
-            _ => {}
         }
         Ok(())
-    }
-
-    fn note_gauges(&self, vector: &Vector, at: usize) {
-        const COUNTERS: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
-        for series in &vector.series {
-            if let Some(name) = series.labels.metric_name()
-                && !COUNTERS.iter().any(|suffix| name.ends_with(suffix))
-            {
-                self.notes.add(&Note::NotACounter(name), at);
-            }
-        }
     }
 
     fn absent_over_time(&self, present: &Vector, range: &Range, grid: Grid) -> Result<Vector, Error> {
@@ -198,9 +186,29 @@ impl Sweep<'_> {
             return Ok(None);
         }
         self.evaluation.guard.charge_bytes(Series::cost(self.grid.steps))?;
+        if !name_dropped {
+            self.note_gauge(labels);
+        }
         // The first and the last sample are the series' own values still.
         let drop_name = name_dropped || !matches!(self.which, Windowed::First | Windowed::Last);
         Ok(Some(Series { labels: labels.clone(), drop_name, floats }))
+    }
+
+    fn note_gauge(&self, labels: &Labels) {
+        const COUNTERS: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
+        if matches!(self.which, Windowed::Rate | Windowed::Increase)
+            && let Some(name) = labels.metric_name()
+            && !COUNTERS.iter().any(|suffix| name.ends_with(suffix))
+        {
+            self.evaluation.notes.add(&Note::NotACounter(name), self.at.0);
+        }
+    }
+
+    fn note_quantile(&self, step: usize) {
+        let q = self.params.first().map_or(0.0, |values| values[step]);
+        if self.which == Windowed::Quantile && !(0.0..=1.0).contains(&q) {
+            self.evaluation.notes.add(&Note::InvalidQuantile(q), self.at.1);
+        }
     }
 
     fn column(&self, points: &Points) -> Result<Column, Error> {
@@ -229,6 +237,7 @@ impl Sweep<'_> {
                 Some(extremes.advance(points, from, to))
             } else {
                 visited += window.t_ms.len();
+                self.note_quantile(step);
                 over_time::apply(self.which, window, |place| self.params[place][step])
             };
             column.set(step, value);

@@ -1,0 +1,13 @@
+//! Compares PromQL answers with those of a real Prometheus: the same samples in both, generated queries.
+
+mod compare;
+mod generate;
+mod peer;
+mod random;
+mod samples;
+
+pub use compare::{Outcome, compare};
+pub use generate::{Generator, Query};
+pub use peer::{Peer, find};
+pub use random::Random;
+pub use samples::{Dataset, END_MS, START_MS};
