@@ -14,8 +14,11 @@ mod day;
 mod db;
 mod error;
 mod head;
+pub mod http;
 mod index;
 mod promql;
+mod remote;
+pub mod rules;
 mod select;
 mod source;
 mod store;
@@ -29,6 +32,7 @@ pub use promql::{
     RangeSeries, Value, format_duration, format_query, format_value, format_value_json, parse_duration,
     parse_selector, parse_value,
 };
+pub use remote::{Family, Metadata, MetricKind, ReceiverConfig};
 pub use select::{
     Guard, GuardLimits, Hints, LimitError, MatchTest, Matcher, MemorySource, Points, ReadSeries, Select,
     Selected, Source,

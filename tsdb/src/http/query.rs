@@ -1,0 +1,247 @@
+//! `query`, `query_range` and `query_exemplars`: evaluation on a blocking thread, the answer streamed.
+
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::State;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::answer::{ApiError, Outcome, json_response, success};
+use super::json::{
+    Chunk, Gone, JsonWriter, write_labels, write_point, write_string, write_strings, write_time,
+};
+use super::params::Params;
+use super::{Api, metrics};
+use crate::promql::{Answer, QueryOptions, Value};
+use crate::select::Guard;
+
+/// Steps of a range query at most, as in Prometheus.
+const MAX_POINTS: i64 = 11_000;
+
+/// Chunks of an answer that may wait for a slow client.
+const CHUNKS_IN_FLIGHT: usize = 4;
+
+/// `GET|POST /api/v1/query`: `query`, `time`, `timeout`, `limit`, `lookback_delta`, `stats`.
+pub(super) async fn instant(State(api): State<Api>, params: Params) -> Outcome {
+    let at_ms = params.time_or("time", api.now_ms())?;
+    let request = Request::read(&params, at_ms)?;
+    evaluate(api, request, move |api, query, options| api.0.engine.instant(&api.0.db, query, at_ms, options))
+        .await
+}
+
+/// `GET|POST /api/v1/query_range`: as `query`, with `start`, `end`, `step`.
+pub(super) async fn range(State(api): State<Api>, params: Params) -> Outcome {
+    let start_ms = params.time("start")?;
+    let end_ms = params.time("end")?;
+    if end_ms < start_ms {
+        return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
+    }
+    let Some(step) = params.duration("step")? else {
+        return Err(ApiError::parameter("step", "cannot parse \"\" to a valid duration"));
+    };
+    let step_ms = step.as_millis() as i64;
+    if step_ms <= 0 {
+        return Err(ApiError::parameter(
+            "step",
+            "zero or negative query resolution step widths are not accepted. Try a positive integer",
+        ));
+    }
+    if end_ms.saturating_sub(start_ms) / step_ms > MAX_POINTS {
+        return Err(ApiError::bad_data(
+            "exceeded maximum resolution of 11,000 points per timeseries. \
+             Try decreasing the query resolution (?step=XX)",
+        ));
+    }
+    let request = Request::read(&params, end_ms)?;
+    evaluate(api, request, move |api, query, options| {
+        api.0.engine.range(&api.0.db, query, start_ms, end_ms, step_ms, options)
+    })
+    .await
+}
+
+/// `GET|POST /api/v1/query_exemplars`: exemplars are not stored, so the answer is always empty.
+pub(super) async fn exemplars(params: Params) -> Outcome {
+    let query = params.one("query").unwrap_or_default();
+    crate::promql::format_query(query).map_err(|error| ApiError::parameter("query", error))?;
+    let (start, end) = (params.time_or("start", i64::MIN)?, params.time_or("end", i64::MAX)?);
+    if end < start {
+        return Err(ApiError::bad_data("end timestamp must not be before start timestamp"));
+    }
+    success(&[(); 0])
+}
+
+/// What the kinds of query have in common.
+struct Request {
+    query: String,
+    /// The instant at which a scalar or string holds.
+    at_ms: i64,
+    timeout: Option<Duration>,
+    lookback: Option<Duration>,
+    limit: Option<usize>,
+    stats: bool,
+}
+
+impl Request {
+    fn read(params: &Params, at_ms: i64) -> Result<Self, ApiError> {
+        Ok(Self {
+            query: params.one("query").unwrap_or_default().to_owned(),
+            at_ms,
+            timeout: params.duration("timeout")?,
+            lookback: params.duration("lookback_delta")?.filter(|delta| !delta.is_zero()),
+            limit: params.limit("limit")?,
+            stats: params.one("stats").is_some(),
+        })
+    }
+}
+
+/// Cancels the query when the client goes: the handler or the body that holds it is dropped then.
+struct CancelOnDrop(Guard);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the deadline of a request counts from its arrival")]
+async fn evaluate<F>(api: Api, request: Request, run: F) -> Outcome
+where
+    F: FnOnce(&Api, &str, &QueryOptions) -> Result<Answer, crate::Error> + Send + 'static,
+{
+    let began = Instant::now();
+    let limits = api.limits(request.timeout);
+    let guard = Guard::new(limits, began);
+    let cancel = CancelOnDrop(guard.clone());
+    let Ok(Ok(permit)) = tokio::time::timeout(limits.timeout, api.0.queries.clone().acquire_owned()).await
+    else {
+        api.0.counters.query_failed();
+        return Err(ApiError::timeout(format!(
+            "query waited {:?} for its turn: {} queries run at one time (limit http.query_concurrency)",
+            limits.timeout, api.0.config.query_concurrency
+        )));
+    };
+    let (parts, mut received) = mpsc::channel::<Chunk>(CHUNKS_IN_FLIGHT);
+    let worker = api.clone();
+    let task = tokio::task::spawn_blocking(move || -> Result<(), ApiError> {
+        let _permit = permit;
+        let running = metrics::Running::start(&worker.0.counters);
+        let options = QueryOptions { guard, lookback: request.lookback };
+        let answer =
+            run(&worker, &request.query, &options).map_err(|error| explained(error, &request.query))?;
+        running.evaluated(began.elapsed(), options.guard.samples());
+        let mut json = JsonWriter::new(parts);
+        // A client that has gone is not an error of the query.
+        let _: Result<(), Gone> = write_answer(&mut json, &answer, &request, &options.guard, began.elapsed())
+            .and_then(|()| json.finish());
+        Ok(())
+    });
+    let body = match received.recv().await {
+        Some(Chunk::Whole(all)) => Body::from(all),
+        Some(Chunk::Part(first)) => {
+            let rest = ReceiverStream::new(received).map(move |chunk| {
+                // Held until the client has the last chunk; a client that goes cancels the query.
+                let _held = &cancel;
+                match chunk {
+                    Chunk::Part(part) | Chunk::Whole(part) => Ok::<Bytes, Infallible>(part),
+                }
+            });
+            Body::from_stream(futures::stream::iter([Ok(first)]).chain(rest))
+        }
+        None => {
+            api.0.counters.query_failed();
+            return match task.await {
+                Ok(Err(error)) => Err(error),
+                _ => Err(ApiError::internal("the query ended without an answer")),
+            };
+        }
+    };
+    Ok(json_response(body))
+}
+
+fn explained(error: crate::Error, query: &str) -> ApiError {
+    match error {
+        crate::Error::Parse(reason) if query.is_empty() => ApiError::parameter(
+            "query",
+            format!("unknown position: parse error: no expression found in input ({reason})"),
+        ),
+        crate::Error::Parse(reason) => ApiError::parameter("query", reason),
+        other => other.into(),
+    }
+}
+
+fn write_answer(
+    json: &mut JsonWriter,
+    answer: &Answer,
+    request: &Request,
+    guard: &Guard,
+    took: Duration,
+) -> Result<(), Gone> {
+    let limit = request.limit.unwrap_or(usize::MAX);
+    json.raw("{\"status\":\"success\",\"data\":{\"resultType\":");
+    let truncated = match &answer.value {
+        Value::Scalar(value) => {
+            json.raw("\"scalar\",\"result\":");
+            write_point(json.out(), request.at_ms, *value);
+            false
+        }
+        Value::String(value) => {
+            json.raw("\"string\",\"result\":[");
+            write_time(json.out(), request.at_ms);
+            json.raw(",");
+            write_string(json.out(), value);
+            json.raw("]");
+            false
+        }
+        Value::Vector(samples) => {
+            json.raw("\"vector\",\"result\":[");
+            for (i, sample) in samples.iter().take(limit).enumerate() {
+                json.raw(if i > 0 { ",{\"metric\":" } else { "{\"metric\":" });
+                write_labels(json.out(), &sample.labels);
+                json.raw(",\"value\":");
+                write_point(json.out(), sample.t_ms, sample.value);
+                json.raw("}");
+                json.pass_on()?;
+            }
+            json.raw("]");
+            samples.len() > limit
+        }
+        Value::Matrix(series) => {
+            json.raw("\"matrix\",\"result\":[");
+            for (i, one) in series.iter().take(limit).enumerate() {
+                json.raw(if i > 0 { ",{\"metric\":" } else { "{\"metric\":" });
+                write_labels(json.out(), &one.labels);
+                json.raw(",\"values\":");
+                json.points(&one.points)?;
+                json.raw("}");
+            }
+            json.raw("]");
+            series.len() > limit
+        }
+    };
+    if request.stats {
+        let text = format!(
+            ",\"stats\":{{\"timings\":{{\"evalTotalTime\":{0},\"execTotalTime\":{0}}},\
+             \"samples\":{{\"totalQueryableSamples\":{1},\"peakBytes\":{2}}}}}",
+            took.as_secs_f64(),
+            guard.samples(),
+            guard.peak_bytes()
+        );
+        json.raw(&text);
+    }
+    json.raw("}");
+    let cut = truncated.then_some("results truncated due to limit");
+    if !answer.warnings.is_empty() || truncated {
+        json.raw(",\"warnings\":");
+        write_strings(json.out(), answer.warnings.iter().map(String::as_str).chain(cut));
+    }
+    if !answer.infos.is_empty() {
+        json.raw(",\"infos\":");
+        write_strings(json.out(), answer.infos.iter().map(String::as_str));
+    }
+    json.raw("}");
+    Ok(())
+}

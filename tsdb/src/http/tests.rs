@@ -1,0 +1,311 @@
+//! The API as a client sees it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode, header};
+use axum::response::Response;
+use binnacle_proto::{Labels, STALE_NAN};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::remote::wire::put;
+use crate::{Config, EngineConfig, Sample};
+
+const NOW_MS: i64 = 1_700_000_000_000;
+
+struct Server {
+    router: Router,
+    api: Api,
+    _dir: tempfile::TempDir,
+}
+
+impl Server {
+    fn start() -> Self {
+        Self::with(ApiConfig::default())
+    }
+
+    fn with(config: ApiConfig) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(Config { dir: dir.path().to_owned(), ..Config::default() }).unwrap();
+        let engine = Engine::new(EngineConfig::default());
+        let api = Api::new(db, engine, config, ServerInfo::default(), Arc::new(|| NOW_MS));
+        Self { router: router(api.clone()), api, _dir: dir }
+    }
+
+    async fn append(&self, name: &str, labels: &[(&str, &str)], samples: &[(i64, f64)]) {
+        let pairs = labels.iter().copied().chain([("__name__", name)]);
+        let series = self.api.0.db.resolve(&Labels::from_pairs(pairs).unwrap()).unwrap();
+        let samples = samples.iter().map(|(t_ms, value)| Sample { series, t_ms: *t_ms, value: *value });
+        self.api.0.db.append(samples.collect(), NOW_MS).await.unwrap();
+    }
+
+    async fn send(&self, request: Request<Body>) -> Response {
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, Value) {
+        let response = self.send(Request::get(path).body(Body::empty()).unwrap()).await;
+        (response.status(), body_json(response).await)
+    }
+
+    async fn post_form(&self, path: &str, form: &'static str) -> (StatusCode, Value) {
+        let request = Request::post(path)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Body::from(form))
+            .unwrap();
+        let response = self.send(request).await;
+        (response.status(), body_json(response).await)
+    }
+
+    async fn write(&self, headers: &[(&str, &str)], body: Vec<u8>) -> (StatusCode, String, Response) {
+        let mut request = Request::post("/api/v1/write");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self.send(request.body(Body::from(body)).unwrap()).await;
+        let (parts, body) = response.into_parts();
+        let text = String::from_utf8(to_bytes(body, 1 << 20).await.unwrap().to_vec()).unwrap();
+        (parts.status, text, Response::from_parts(parts, Body::empty()))
+    }
+}
+
+async fn body_json(response: Response) -> Value {
+    let body = to_bytes(response.into_body(), 64 << 20).await.unwrap();
+    serde_json::from_slice(&body)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&body)))
+}
+
+fn v1_series(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> Vec<u8> {
+    let mut series = Vec::new();
+    for (name, value) in labels {
+        let mut label = Vec::new();
+        put::bytes(&mut label, 1, name.as_bytes());
+        put::bytes(&mut label, 2, value.as_bytes());
+        put::bytes(&mut series, 1, &label);
+    }
+    for (t_ms, value) in samples {
+        let mut sample = Vec::new();
+        put::double(&mut sample, 1, *value);
+        put::number(&mut sample, 2, *t_ms as u64);
+        put::bytes(&mut series, 2, &sample);
+    }
+    series
+}
+
+fn v1_request(series: &[Vec<u8>]) -> Vec<u8> {
+    let mut request = Vec::new();
+    for one in series {
+        put::bytes(&mut request, 1, one);
+    }
+    snap::raw::Encoder::new().compress_vec(&request).unwrap()
+}
+
+#[tokio::test]
+async fn written_series_are_found_and_listed() {
+    let server = Server::start();
+    let body = v1_request(&[
+        v1_series(&[("__name__", "up"), ("job", "a")], &[(NOW_MS - 1000, 1.0), (NOW_MS, 0.5)]),
+        v1_series(&[("__name__", "down"), ("job", "b")], &[(NOW_MS, STALE_NAN)]),
+    ]);
+    for _ in 0..2 {
+        // The second time every label block is known and every sample is there already.
+        let (status, text, _) = server.write(&[("content-encoding", "snappy")], body.clone()).await;
+        assert_eq!((status, text.as_str()), (StatusCode::NO_CONTENT, ""));
+    }
+    let (status, answer) = server.get("/api/v1/labels").await;
+    assert_eq!((status, answer), (StatusCode::OK, json!({"status": "success", "data": ["__name__", "job"]})));
+    let (_, answer) = server.get("/api/v1/label/__name__/values?match[]=up").await;
+    assert_eq!(answer["data"], json!(["up"]));
+    let (_, answer) = server.post_form("/api/v1/series", "match[]=up&match[]=%7Bjob%3D%22b%22%7D").await;
+    assert_eq!(answer["data"], json!([{"__name__": "down", "job": "b"}, {"__name__": "up", "job": "a"}]));
+    let (_, answer) = server.get("/api/v1/series?match[]=up&match[]=down&limit=1").await;
+    assert_eq!(answer["data"].as_array().unwrap().len(), 1);
+    assert_eq!(answer["warnings"], json!(["results truncated due to limit"]));
+    let metrics = server.api.metrics_text();
+    assert!(metrics.contains("binnacle_remote_write_label_cache_total{result=\"hit\"} 2\n"), "{metrics}");
+    assert!(metrics.contains("binnacle_remote_write_requests_total{result=\"ok\"} 2\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn version_two_is_read_through_its_symbols() {
+    let server = Server::start();
+    let mut request = Vec::new();
+    for symbol in ["", "__name__", "http_requests_total", "job", "a", "Requests."] {
+        put::bytes(&mut request, 4, symbol.as_bytes());
+    }
+    let mut series = Vec::new();
+    put::bytes(&mut series, 1, &[1, 2, 3, 4]);
+    let mut sample = Vec::new();
+    put::double(&mut sample, 1, 7.0);
+    put::number(&mut sample, 2, NOW_MS as u64);
+    put::bytes(&mut series, 2, &sample);
+    let mut metadata = Vec::new();
+    put::number(&mut metadata, 1, 1);
+    put::number(&mut metadata, 3, 5);
+    put::bytes(&mut series, 5, &metadata);
+    put::bytes(&mut request, 5, &series);
+    let body = snap::raw::Encoder::new().compress_vec(&request).unwrap();
+    let headers = [
+        ("content-encoding", "snappy"),
+        ("content-type", "application/x-protobuf;proto=io.prometheus.write.v2.Request"),
+    ];
+    let (status, text, response) = server.write(&headers, body).await;
+    assert_eq!((status, text.as_str()), (StatusCode::NO_CONTENT, ""));
+    assert_eq!(response.headers()["x-prometheus-remote-write-samples-written"], "1");
+    assert_eq!(response.headers()["x-prometheus-remote-write-histograms-written"], "0");
+    let (_, answer) = server.get("/api/v1/series?match[]=http_requests_total").await;
+    assert_eq!(answer["data"], json!([{"__name__": "http_requests_total", "job": "a"}]));
+    let (_, answer) = server.get("/api/v1/metadata").await;
+    assert_eq!(
+        answer["data"],
+        json!({"http_requests_total": [{"type": "counter", "help": "Requests.", "unit": ""}]})
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_remote_write_gets_a_sentence() {
+    let server = Server::start();
+    let bomb = {
+        // A length of 2 GiB in front of a few bytes.
+        let mut bomb = Vec::new();
+        put::varint(&mut bomb, 2 << 30);
+        bomb.extend_from_slice(b"xxxxxxxx");
+        bomb
+    };
+    let not_protobuf = snap::raw::Encoder::new().compress_vec(b"hello, this is text").unwrap();
+    for (body, part) in [
+        (b"hello".to_vec(), "not remote write"),
+        (Vec::new(), "not remote write"),
+        (bomb, "cannot hold"),
+        (not_protobuf, "not a prometheus.WriteRequest"),
+    ] {
+        let (status, text, _) = server.write(&[], body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{text}");
+        assert!(text.contains(part), "{text}");
+    }
+    let (status, text, _) = server.write(&[("content-encoding", "gzip")], Vec::new()).await;
+    assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{text}");
+    let unknown = [("content-type", "application/x-protobuf;proto=io.prometheus.write.v9.Request")];
+    let (status, text, _) = server.write(&unknown, Vec::new()).await;
+    assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{text}");
+    assert!(text.contains("io.prometheus.write.v2.Request"), "{text}");
+}
+
+#[tokio::test]
+async fn the_good_part_of_a_request_is_stored_and_the_bad_part_named() {
+    let server = Server::start();
+    let body = v1_request(&[
+        v1_series(&[("job", "nameless")], &[(NOW_MS, 1.0)]),
+        v1_series(&[("__name__", "twice"), ("a", "1"), ("a", "2")], &[(NOW_MS, 1.0)]),
+        v1_series(&[("__name__", "good")], &[(NOW_MS, 1.0)]),
+    ]);
+    let (status, text, _) = server.write(&[], body).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(text.contains("2 samples") && text.contains("no metric name"), "{text}");
+    let (_, answer) = server.get("/api/v1/label/__name__/values").await;
+    assert_eq!(answer["data"], json!(["good"]));
+}
+
+#[tokio::test]
+async fn bodies_are_bounded_before_they_are_decoded() {
+    let remote_write =
+        ReceiverConfig { max_body_bytes: 1000, max_decoded_bytes: 2000, ..ReceiverConfig::default() };
+    let server = Server::with(ApiConfig { remote_write, ..ApiConfig::default() });
+    let (status, text, _) = server.write(&[], vec![1; 1001]).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{text}");
+    assert!(text.contains("http.remote_write.max_body_bytes"), "{text}");
+    let large = snap::raw::Encoder::new().compress_vec(&[0; 4000]).unwrap();
+    let (status, text, _) = server.write(&[], large).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{text}");
+    assert!(text.contains("http.remote_write.max_decoded_bytes"), "{text}");
+    let remote_write = ReceiverConfig { max_in_flight_bytes: 1024, ..ReceiverConfig::default() };
+    let server = Server::with(ApiConfig { remote_write, ..ApiConfig::default() });
+    let large = snap::raw::Encoder::new().compress_vec(&[0; 4000]).unwrap();
+    let (status, _, response) = server.write(&[], large).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(response.headers()["retry-after"], "5");
+}
+
+#[tokio::test]
+async fn wrong_parameters_are_named() {
+    let server = Server::start();
+    for (path, part) in [
+        ("/api/v1/query_range?query=up&start=x&end=2&step=1", "invalid parameter \"start\""),
+        ("/api/v1/query_range?query=up&start=3&end=2&step=1", "invalid parameter \"end\""),
+        ("/api/v1/query_range?query=up&start=1&end=2&step=0", "zero or negative"),
+        ("/api/v1/query_range?query=up&start=1&end=2", "invalid parameter \"step\""),
+        ("/api/v1/query_range?query=up&start=0&end=11001&step=1", "11,000 points"),
+        ("/api/v1/query?query=up&time=yesterday", "invalid parameter \"time\""),
+        ("/api/v1/query?query=up&timeout=soon", "invalid parameter \"timeout\""),
+        ("/api/v1/query?query=up&limit=-1", "invalid parameter \"limit\""),
+        ("/api/v1/series", "no match[] parameter provided"),
+        ("/api/v1/series?match[]=up&start=2&end=1", "invalid parameter \"end\""),
+        ("/api/v1/labels?match[]=%7B", "invalid parameter \"match[]\""),
+        ("/api/v1/format_query?query=sum(", "invalid parameter \"query\""),
+        ("/api/v1/rules?type=both", "invalid parameter \"type\""),
+    ] {
+        let (status, answer) = server.get(path).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{path}: {answer}");
+        assert_eq!(answer["status"], "error");
+        assert_eq!(answer["errorType"], "bad_data");
+        assert!(answer["error"].as_str().unwrap().contains(part), "{path}: {answer}");
+    }
+    let (status, answer) = server.get("/api/v1/nonsense").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert_eq!(answer["errorType"], "not_found");
+}
+
+#[tokio::test]
+async fn expressions_are_formatted_and_parsed() {
+    let server = Server::start();
+    let (_, answer) = server.get("/api/v1/format_query?query=sum+by(job)(rate(up[5m]))").await;
+    assert_eq!(answer["data"], "sum by (job) (rate(up[5m]))");
+    let (_, answer) = server.get("/api/v1/parse_query?query=foo%7Ba!~%22b%22%7D+offset+1m+/+2").await;
+    let tree = &answer["data"];
+    assert_eq!(tree["type"], "binaryExpr");
+    assert_eq!(tree["op"], "/");
+    assert_eq!(tree["lhs"]["offset"], 60_000);
+    assert_eq!(tree["lhs"]["matchers"][0], json!({"name": "a", "type": "!~", "value": "b"}));
+    assert_eq!(tree["rhs"], json!({"type": "numberLiteral", "val": "2"}));
+}
+
+#[tokio::test]
+async fn the_server_passes_for_prometheus() {
+    let server = Server::start();
+    let (_, answer) = server.get("/api/v1/status/buildinfo").await;
+    assert!(answer["data"]["version"].as_str().unwrap().starts_with("3."));
+    assert!(answer["data"].get("features").is_none());
+    for path in ["runtimeinfo", "config", "flags", "tsdb", "walreplay"] {
+        let (status, answer) = server.get(&format!("/api/v1/status/{path}")).await;
+        assert_eq!(status, StatusCode::OK, "{path}");
+        assert!(answer["data"].is_object(), "{path}: {answer}");
+    }
+    let (_, answer) = server.get("/api/v1/query_exemplars?query=up&start=1&end=2").await;
+    assert_eq!(answer, json!({"status": "success", "data": []}));
+    for path in ["/-/healthy", "/-/ready"] {
+        let response = server.send(Request::get(path).body(Body::empty()).unwrap()).await;
+        assert_eq!(response.status(), StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn answers_allow_other_origins_and_are_compressed_when_asked() {
+    let server = Server::start();
+    for i in 0..100 {
+        server.append("series", &[("i", &i.to_string())], &[(NOW_MS, 1.0)]).await;
+    }
+    let request = Request::get("/api/v1/series?match[]=series")
+        .header(header::ORIGIN, "http://grafana.example")
+        .header(header::ACCEPT_ENCODING, "gzip");
+    let response = server.send(request.body(Body::empty()).unwrap()).await;
+    assert_eq!(response.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+    assert_eq!(response.headers()[header::CONTENT_ENCODING], "gzip");
+    let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&body[..]), &mut text).unwrap();
+    let answer: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(answer["data"].as_array().unwrap().len(), 100);
+}

@@ -1,0 +1,150 @@
+//! Remote write 2.0: `io.prometheus.write.v2.Request`.
+//!
+//! ```text
+//! Request    { repeated string symbols = 4; repeated TimeSeries timeseries = 5 }
+//! TimeSeries { repeated uint32 labels_refs = 1; repeated Sample samples = 2; repeated Histogram histograms = 3;
+//!              repeated Exemplar exemplars = 4; Metadata metadata = 5; int64 created_timestamp = 6 }
+//! Sample     { double value = 1; int64 timestamp = 2; int64 start_timestamp = 3 }   timestamps in ms
+//! Metadata   { type = 1; uint32 help_ref = 3; uint32 unit_ref = 4 }
+//! ```
+
+use binnacle_proto::Labels;
+
+use super::MetricKind;
+use super::receiver::{Batch, DecodeError, Intake};
+use super::wire::{Content, Reader, WireError, put};
+use crate::{Sample, SeriesRef};
+
+pub(super) fn decode(message: &[u8], intake: &Intake, batch: &mut Batch) -> Result<(), DecodeError> {
+    // The symbols may stand behind the series that use them.
+    let mut symbols = Vec::new();
+    let mut reader = Reader::new(message);
+    while let Some((field, content)) = reader.next()? {
+        if field == 4 {
+            symbols.push(content.text("a symbol", 4)?);
+        }
+    }
+    let symbols = Symbols(symbols);
+    let mut block = Vec::with_capacity(512);
+    let mut refs = Vec::with_capacity(32);
+    let mut reader = Reader::new(message);
+    while let Some((field, content)) = reader.next()? {
+        if field == 5 {
+            let message = content.bytes("Request", 5)?;
+            series(message, &symbols, intake, batch, &mut refs, &mut block)?;
+        }
+    }
+    Ok(())
+}
+
+struct Symbols<'a>(Vec<&'a str>);
+
+impl<'a> Symbols<'a> {
+    fn get(&self, index: u64) -> Result<&'a str, WireError> {
+        let found = usize::try_from(index).ok().and_then(|index| self.0.get(index));
+        found.copied().ok_or(WireError::Symbol { index, len: self.0.len() })
+    }
+}
+
+fn series(
+    message: &[u8],
+    symbols: &Symbols<'_>,
+    intake: &Intake,
+    batch: &mut Batch,
+    refs: &mut Vec<u64>,
+    block: &mut Vec<u8>,
+) -> Result<(), DecodeError> {
+    refs.clear();
+    block.clear();
+    let first = batch.samples.len();
+    let mut metadata = None;
+    let mut reader = Reader::new(message);
+    while let Some((field, content)) = reader.next()? {
+        match (field, content) {
+            (1, Content::Varint(one)) => refs.push(one),
+            (1, Content::Bytes(packed)) => {
+                let mut packed = Reader::new(packed);
+                while !packed.is_done() {
+                    refs.push(packed.varint()?);
+                }
+            }
+            (2, content) => batch.samples.push(sample(content.bytes("TimeSeries", 2)?)?),
+            (3, _) => batch.histograms += 1,
+            (4, _) => batch.exemplars += 1,
+            (5, content) => metadata = Some(content.bytes("TimeSeries", 5)?),
+            _ => {}
+        }
+    }
+    // The references change from request to request; the text they stand for is what is recognised.
+    for reference in refs.iter() {
+        let text = symbols.get(*reference)?;
+        put::varint(block, text.len() as u64);
+        block.extend_from_slice(text.as_bytes());
+    }
+    if let Some(metadata) = metadata {
+        let name = refs.chunks_exact(2).find(|pair| symbols.get(pair[0]) == Ok("__name__"));
+        if let Some(name) = name {
+            keep_metadata(metadata, symbols.get(name[1])?, symbols, intake)?;
+        }
+    }
+    if batch.samples.len() == first {
+        return Ok(());
+    }
+    let series = intake.series(block, || {
+        if refs.len() % 2 != 0 {
+            return Ok(Err(format!("a series has {} label references, an odd number", refs.len())));
+        }
+        let mut pairs = Vec::with_capacity(refs.len() / 2);
+        for pair in refs.chunks_exact(2) {
+            pairs.push((symbols.get(pair[0])?, symbols.get(pair[1])?));
+        }
+        Ok(Labels::from_pairs(pairs).map_err(|error| error.to_string()))
+    })?;
+    batch.settle(first, series);
+    Ok(())
+}
+
+#[inline]
+fn sample(message: &[u8]) -> Result<Sample, WireError> {
+    let (mut value, mut t_ms) = (0.0, 0);
+    let mut reader = Reader::new(message);
+    while let Some((field, content)) = reader.next()? {
+        match field {
+            1 => value = content.double("Sample", 1)?,
+            2 => t_ms = content.varint("Sample", 2)? as i64,
+            _ => {}
+        }
+    }
+    Ok(Sample { series: SeriesRef(0), t_ms, value })
+}
+
+fn keep_metadata(
+    message: &[u8],
+    name: &str,
+    symbols: &Symbols<'_>,
+    intake: &Intake,
+) -> Result<(), WireError> {
+    let (mut kind, mut help, mut unit) = (0, 0, 0);
+    let mut reader = Reader::new(message);
+    while let Some((field, content)) = reader.next()? {
+        match field {
+            1 => kind = content.varint("Metadata", 1)?,
+            3 => help = content.varint("Metadata", 3)?,
+            4 => unit = content.varint("Metadata", 4)?,
+            _ => {}
+        }
+    }
+    let kind = MetricKind::from_wire(kind);
+    let (help, unit) = (symbols.get(help)?, symbols.get(unit)?);
+    // A histogram's or summary's family is its name without the suffix of the part.
+    let family = match kind {
+        MetricKind::Histogram | MetricKind::GaugeHistogram | MetricKind::Summary => {
+            ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
+        }
+        _ => name,
+    };
+    if kind != MetricKind::Unknown || !help.is_empty() || !unit.is_empty() {
+        intake.metadata(family, kind, help, unit);
+    }
+    Ok(())
+}
