@@ -54,11 +54,6 @@ impl ApiError {
     pub(super) fn too_large(message: impl Into<String>) -> Self {
         Self { status: StatusCode::PAYLOAD_TOO_LARGE, kind: "bad_data", message: message.into() }
     }
-
-    /// The sentence for people.
-    pub(super) fn message(&self) -> &str {
-        &self.message
-    }
 }
 
 impl From<Error> for ApiError {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Api;
+use crate::Stats;
 
 /// Upper bounds of the query histogram, in seconds.
 const BUCKETS: [f64; 9] = [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 30.0, 120.0];
@@ -86,10 +87,49 @@ pub(super) fn text(api: &Api) -> String {
     let mut text = Text::new();
     queries(&mut text, &api.0.counters);
     remote_write(&mut text, api);
+    tsdb(&mut text, &api.0.db.stats());
     if let Some(rules) = api.rules() {
         rules.write_metrics(&mut text);
     }
     text.into_string()
+}
+
+fn tsdb(text: &mut Text, stats: &Stats) {
+    for (name, help, value) in [
+        ("head_series", "Series in memory.", stats.head_series),
+        ("head_series_limit", "Limit of series in memory; 0 is none.", stats.head_series_limit),
+        ("head_chunk_bytes", "Bytes of open chunks.", stats.head_chunk_bytes),
+        ("head_samples", "Samples in memory that are not in chunks yet.", stats.head_samples),
+        ("wal_records", "Records of the write-ahead log that are not in chunks yet.", stats.wal_records),
+        ("wal_bytes", "Bytes of these.", stats.wal_bytes),
+        ("disk_bytes", "Bytes of table files on disk.", stats.disk_bytes),
+        ("disk_free_bytes", "Bytes free on the disk of the data folder.", stats.disk_free_bytes),
+        ("block_cache_bytes", "Bytes of the block cache in use.", stats.block_cache_bytes),
+        ("memtable_bytes", "Bytes of memtables.", stats.memtable_bytes),
+    ] {
+        text.single(&format!("binnacle_tsdb_{name}"), "gauge", help, value);
+    }
+    for (name, help, value) in [
+        ("series_created", "Series that came into being.", stats.series_created),
+        ("series_evicted", "Series that left memory.", stats.series_evicted),
+        ("series_refused", "Series refused because max_series was reached.", stats.series_refused),
+        ("samples_appended", "Samples made durable.", stats.samples_appended),
+        ("samples_out_of_order", "Of these, samples that came out of order.", stats.samples_out_of_order),
+        ("samples_repeated", "Samples that were there already.", stats.samples_repeated),
+        ("samples_conflicting", "Samples refused: same time, another value.", stats.samples_conflicting),
+        ("samples_too_old", "Samples refused: too old.", stats.samples_too_old),
+        ("samples_too_new", "Samples refused: too far in the future.", stats.samples_too_new),
+        ("samples_unknown_series", "Samples refused: series not known.", stats.samples_unknown_series),
+        ("wal_syncs", "Syncs of the write-ahead log.", stats.wal_syncs),
+        ("chunk_samples_written", "Samples in chunks written.", stats.chunk_samples_written),
+        ("chunk_bytes_written", "Bytes of chunks written.", stats.chunk_bytes_written),
+        ("chunks_corrupt", "Chunks found corrupt and skipped.", stats.chunks_corrupt),
+        ("flushes", "Flushes of head shards.", stats.flushes),
+        ("flush_failures", "Flushes that failed.", stats.flush_failures),
+        ("days_dropped", "Days dropped by retention.", stats.days_dropped),
+    ] {
+        text.single(&format!("binnacle_tsdb_{name}_total"), "counter", help, value);
+    }
 }
 
 fn queries(text: &mut Text, counters: &Counters) {
@@ -161,22 +201,6 @@ fn remote_write(text: &mut Text, api: &Api) {
         "counter",
         "Exemplars received, which are not stored.",
         load(&counters.exemplars_dropped),
-    );
-    let name = "binnacle_remote_write_label_cache_total";
-    text.family(name, "counter", "Label blocks by whether the cache knew them.");
-    text.sample(name, "{result=\"hit\"}", load(&counters.labels_hit));
-    text.sample(name, "{result=\"miss\"}", load(&counters.labels_missed));
-    text.single(
-        "binnacle_remote_write_label_cache_entries",
-        "gauge",
-        "Label blocks in the cache.",
-        api.0.receiver.cached_label_blocks(),
-    );
-    text.single(
-        "binnacle_remote_write_label_cache_emptied_total",
-        "counter",
-        "Times a full part of the label cache was emptied.",
-        load(&counters.label_cache_emptied),
     );
     text.single(
         "binnacle_metadata_families",

@@ -125,7 +125,7 @@ async fn written_series_are_found_and_listed() {
     assert_eq!(answer["data"].as_array().unwrap().len(), 1);
     assert_eq!(answer["warnings"], json!(["results truncated due to limit"]));
     let metrics = server.api.metrics_text();
-    assert!(metrics.contains("binnacle_remote_write_label_cache_total{result=\"hit\"} 2\n"), "{metrics}");
+    assert!(metrics.contains("\n# TYPE binnacle_tsdb_samples_appended_total counter\n"), "{metrics}");
     assert!(metrics.contains("binnacle_remote_write_requests_total{result=\"ok\"} 2\n"), "{metrics}");
 }
 

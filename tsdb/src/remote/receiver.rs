@@ -7,7 +7,6 @@ use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use super::counters::{Counters, add};
-use super::label_cache::LabelCache;
 use super::metadata::Metadata;
 use super::wire::WireError;
 use super::{v1, v2};
@@ -32,8 +31,6 @@ pub struct ReceiverConfig {
     pub max_decoded_bytes: usize,
     /// Memory of all requests in flight, in bytes; more are asked to come back (429).
     pub max_in_flight_bytes: usize,
-    /// Label blocks recognised by their hash.
-    pub label_cache_entries: usize,
     /// Metric families whose metadata is kept.
     pub max_metadata_families: usize,
 }
@@ -44,7 +41,6 @@ impl Default for ReceiverConfig {
             max_body_bytes: 32 << 20,
             max_decoded_bytes: 128 << 20,
             max_in_flight_bytes: 256 << 20,
-            label_cache_entries: 2_000_000,
             max_metadata_families: 50_000,
         }
     }
@@ -109,7 +105,6 @@ struct Inner {
 /// What decoding needs besides the bytes.
 pub(super) struct Intake {
     db: Db,
-    cache: LabelCache,
     pub(super) metadata: Metadata,
     counters: Counters,
 }
@@ -118,7 +113,6 @@ impl Receiver {
     pub(crate) fn new(db: Db, config: ReceiverConfig) -> Self {
         let intake = Intake {
             db,
-            cache: LabelCache::new(config.label_cache_entries),
             metadata: Metadata::new(config.max_metadata_families),
             counters: Counters::default(),
         };
@@ -136,10 +130,6 @@ impl Receiver {
 
     pub(crate) fn counters(&self) -> &Counters {
         &self.0.intake.counters
-    }
-
-    pub(crate) fn cached_label_blocks(&self) -> usize {
-        self.0.intake.cache.len()
     }
 
     /// Decodes a body and appends its samples; when it returns `Ok` what it counts is durable.
@@ -247,6 +237,11 @@ impl Intake {
             add(&counters.samples_repeated, appended.repeated);
             add(&counters.samples_conflicting, appended.conflicting);
             add(&counters.samples_out_of_bounds, appended.out_of_bounds);
+            if appended.unknown_series > 0 {
+                // Dropped between look-up and append. Sent again, it is found; the rest is a repetition.
+                let reason = format!("{} series ended while their samples came in", appended.unknown_series);
+                return Err(Error::Unavailable { reason }.into());
+            }
             samples = appended.stored + appended.repeated;
             if appended.conflicting > 0 {
                 refused.push(format!(
@@ -271,29 +266,23 @@ impl Intake {
         block: &[u8],
         labels: impl FnOnce() -> Result<Result<Labels, String>, WireError>,
     ) -> Result<Result<SeriesRef, String>, DecodeError> {
-        let hash = self.cache.hash(block);
-        if let Some(series) = self.cache.get(hash) {
-            add(&self.counters.labels_hit, 1);
-            return Ok(Ok(series));
-        }
-        add(&self.counters.labels_missed, 1);
-        let labels = match labels()? {
-            Ok(labels) if labels.metric_name().is_none() => {
-                return Ok(Err(format!("{labels} has no metric name (label __name__)")));
+        let mut broken = None;
+        let resolved = self.db.resolve_cached(block, || match labels() {
+            Ok(Ok(labels)) if labels.metric_name().is_none() => {
+                Err(Error::BadInput(format!("{labels} has no metric name (label __name__)")))
             }
-            Ok(labels) => labels,
-            Err(reason) => return Ok(Err(reason)),
-        };
-        match self.db.resolve(&labels) {
-            Ok(series) => {
-                if self.cache.insert(hash, series) {
-                    add(&self.counters.label_cache_emptied, 1);
-                }
-                Ok(Ok(series))
+            Ok(labels) => labels.map_err(Error::BadInput),
+            Err(error) => {
+                broken = Some(error);
+                Err(Error::BadInput(error.to_string()))
             }
+        });
+        match (resolved, broken) {
+            (_, Some(error)) => Err(error.into()),
+            (Ok(series), None) => Ok(Ok(series)),
             // The store as a whole cannot take it: the sender keeps the request and comes back.
-            Err(error @ (Error::Unavailable { .. } | Error::Storage { .. })) => Err(error.into()),
-            Err(error) => Ok(Err(error.to_string())),
+            (Err(error @ (Error::Unavailable { .. } | Error::Storage { .. })), None) => Err(error.into()),
+            (Err(error), None) => Ok(Err(error.to_string())),
         }
     }
 

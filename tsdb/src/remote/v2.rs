@@ -75,7 +75,8 @@ fn series(
             _ => {}
         }
     }
-    // The references change from request to request; the text they stand for is what is recognised.
+    // Told apart from a block of 1.0, which starts with a tag. The references change from request to request; the text they stand for is what is recognised.
+    block.push(0);
     for reference in refs.iter() {
         let text = symbols.get(*reference)?;
         put::varint(block, text.len() as u64);
