@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cgroup::Cgroups;
 use crate::identity::Registry;
 use crate::selfmetrics::SelfMetrics;
-use crate::{Config, Error, clock, collect, control, http, logs, uplink};
+use crate::{Config, Error, clock, collect, control, http, logs, pods, uplink};
 
 /// What every task is given. Clones share everything.
 #[derive(Clone)]
@@ -53,7 +53,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     tracing::info!(%node, %server, cgroups = %context.cgroups.mode(), "agent starts");
 
     let mut tasks = Tasks::default();
-    tasks.spawn("control", control::run(context.clone()));
+    let (pods, inbox, events) = pods::channel();
+    tasks.spawn("pods", pods::run(context.clone(), inbox));
+    tasks.spawn("control", control::run(context.clone(), pods, events));
     tasks.spawn("logs", logs::run(context.clone()));
     tasks.spawn("collectors", collect::run(context.clone()));
     if let Some(address) = context.config.http {

@@ -2,6 +2,7 @@
 
 mod flags;
 mod parse;
+mod pods;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use crate::Error;
 pub use flags::Flags;
 use parse::{duration, optional_bytes, optional_cpu};
+pub use pods::Pods;
 
 /// Settings of the agent. Every field has a default; unknown fields are refused.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -57,6 +59,8 @@ pub struct Config {
     pub cri_socket: PathBuf,
     /// Bounds of the connection to the server.
     pub uplink: Uplink,
+    /// How pods are run.
+    pub pods: Pods,
 }
 
 /// What a node offers to pods.
@@ -130,6 +134,7 @@ impl Default for Config {
             node_job: "node-exporter".into(),
             cri_socket: "/run/containerd/containerd.sock".into(),
             uplink: Uplink::default(),
+            pods: Pods::default(),
         }
     }
 }
@@ -198,6 +203,16 @@ impl Config {
         }
         if uplink.backoff_min.is_zero() || uplink.backoff_max < uplink.backoff_min {
             return Err(Error::config("uplink.backoff_max", "must not be less than backoff_min, nor 0"));
+        }
+        let pods = &self.pods;
+        if pods.backoff_min.is_zero() || pods.backoff_max < pods.backoff_min {
+            return Err(Error::config("pods.backoff_max", "must not be less than backoff_min, nor 0"));
+        }
+        if pods.log_max_bytes < 4096 || pods.log_max_files < 2 {
+            return Err(Error::config(
+                "pods",
+                "log_max_bytes must be at least 4096, log_max_files at least 2",
+            ));
         }
         Ok(self)
     }

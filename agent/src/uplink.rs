@@ -26,7 +26,7 @@ use crate::sample::Round;
 use crate::selfmetrics::SelfMetrics;
 use crate::spool::Spool;
 use crate::{Config, Error, clock};
-use backoff::{Backoff, Complaint};
+pub(crate) use backoff::{Backoff, Complaint};
 pub(crate) use decode::{Decoder, MAX_BODY};
 pub(crate) use encode::Dictionary;
 use queue::Queue;

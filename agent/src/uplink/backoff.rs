@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// Doubling pauses with jitter, so that a thousand agents do not come back at once.
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     min: Duration,
     max: Duration,
     next: Duration,
@@ -14,12 +14,12 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    pub(super) fn new(min: Duration, max: Duration, seed: u64) -> Self {
+    pub(crate) fn new(min: Duration, max: Duration, seed: u64) -> Self {
         Self { min, max, next: min, random: seed }
     }
 
     /// The next pause: between half and all of the current step, which then doubles.
-    pub(super) fn pause(&mut self) -> Duration {
+    pub(crate) fn pause(&mut self) -> Duration {
         let step = self.next;
         self.next = (step * 2).min(self.max);
         // splitmix64: the weakest generator that spreads well enough.
@@ -32,20 +32,20 @@ impl Backoff {
     }
 
     /// The connection was good: begin with short pauses again.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.next = self.min;
     }
 }
 
 /// Says at once that the server was lost, and then once a minute.
 #[derive(Default)]
-pub(super) struct Complaint {
+pub(crate) struct Complaint {
     said: Option<Instant>,
     attempts: u64,
 }
 
 impl Complaint {
-    pub(super) fn failed(&mut self, server: &str, reason: &str, now: Instant) {
+    pub(crate) fn failed(&mut self, server: &str, reason: &str, now: Instant) {
         self.attempts += 1;
         if self.said.is_none_or(|said| now.duration_since(said) >= COMPLAIN_EVERY) {
             tracing::warn!(
@@ -58,7 +58,7 @@ impl Complaint {
         }
     }
 
-    pub(super) fn connected(&mut self, server: &str) {
+    pub(crate) fn connected(&mut self, server: &str) {
         if self.said.take().is_some() {
             tracing::info!(server, attempts = self.attempts, "connected to the server again");
         }
