@@ -15,11 +15,14 @@ use crate::Config;
 use crate::cgroup::Cgroups;
 use crate::pods::channel;
 
+/// What the test has the server send.
+type Commands = mpsc::Receiver<Result<Command, Status>>;
+
 /// A server whose control stream is in the hands of the test.
 #[derive(Clone)]
 struct Server {
     reports: mpsc::Sender<Report>,
-    commands: Arc<Mutex<Option<mpsc::Receiver<Result<Command, Status>>>>>,
+    commands: Arc<Mutex<Option<Commands>>>,
 }
 
 #[tonic::async_trait]
