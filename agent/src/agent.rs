@@ -6,6 +6,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::cgroup::Cgroups;
+use crate::http::LastRound;
 use crate::identity::Registry;
 use crate::selfmetrics::SelfMetrics;
 use crate::{Config, Error, clock, collect, control, http, logs, pods, uplink};
@@ -20,6 +21,8 @@ pub(crate) struct Context {
     /// Samples and log lines for the server.
     pub(crate) uplink: uplink::Sender,
     pub(crate) metrics: SelfMetrics,
+    /// What the last round saw, for `/metrics/node` and `/metrics/cadvisor`.
+    pub(crate) last: LastRound,
     /// Random, non-zero, of this process.
     pub(crate) session: u64,
     /// When this process started, milliseconds since the epoch.
@@ -45,6 +48,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         registry: Registry::default(),
         uplink,
         metrics: SelfMetrics::default(),
+        last: LastRound::default(),
         session: random_session()?,
         started_ms: clock::now_ms(),
         shutdown: shutdown.clone(),

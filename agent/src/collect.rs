@@ -89,6 +89,9 @@ pub(crate) async fn run(context: Context) -> Result<(), Error> {
         let (back, round) =
             read.await.map_err(|e| Error::Task { task: "collectors", reason: e.to_string() })?;
         collectors = back;
+        if context.config.http.is_some() {
+            context.last.set(&round);
+        }
         if context.uplink.send_samples(round).await.is_err() {
             return Ok(());
         }

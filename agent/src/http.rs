@@ -1,18 +1,61 @@
-//! The agent's own `/metrics`.
+//! The agent's own HTTP port: `/metrics` about itself, and what the last round saw for a Prometheus
+//! that scrapes: `/metrics/node` (node_exporter's families) and `/metrics/cadvisor` (containers).
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
+use binnacle_proto::{Labels, is_stale};
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 
 use crate::Error;
 use crate::agent::Context;
+use crate::sample::Round;
 
 /// The media type of the Prometheus text format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Labels that a Prometheus gives to what it scrapes.
+const TARGET_LABELS: [&str; 4] = ["instance", "job", "metrics_path", "node"];
+
+/// What the last round saw. Clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct LastRound(Arc<Mutex<Round>>);
+
+impl LastRound {
+    pub(crate) fn set(&self, round: &Round) {
+        *self.0.lock() = round.clone();
+    }
+
+    /// The series for which `wanted` holds, in the text format, without the labels of a target.
+    fn render(&self, wanted: impl Fn(&str) -> bool) -> String {
+        let round = self.0.lock().clone();
+        let mut lines: Vec<(Labels, f64)> = round
+            .samples
+            .iter()
+            .filter(|(series, value)| !is_stale(*value) && series.labels().metric_name().is_some_and(&wanted))
+            .map(|(series, value)| (series.labels().filtered(|name| !TARGET_LABELS.contains(&name)), *value))
+            .collect();
+        lines.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut text = String::new();
+        for (labels, value) in lines {
+            text.push_str(labels.metric_name().unwrap_or_default());
+            let mut separator = '{';
+            for (name, value) in labels.iter().filter(|(name, _)| *name != "__name__") {
+                let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+                let _ = write!(text, "{separator}{name}=\"{value}\"");
+                separator = ',';
+            }
+            let _ = writeln!(text, "{} {value}", if separator == ',' { "}" } else { "" });
+        }
+        text
+    }
+}
 
 /// Listens at `address`.
 ///
@@ -24,12 +67,43 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
 
 /// Serves until shutdown.
 pub(crate) async fn run(listener: TcpListener, context: Context) -> Result<(), Error> {
-    let metrics = context.metrics.clone();
-    let page = move || async move { ([(CONTENT_TYPE, TEXT_FORMAT)], metrics.render()) };
-    let router = Router::new().route("/metrics", get(page)).route("/-/healthy", get(|| async { "ok\n" }));
+    let (metrics, node, containers) = (context.metrics.clone(), context.last.clone(), context.last.clone());
+    let text = |text: String| ([(CONTENT_TYPE, TEXT_FORMAT)], text);
+    let is_node = |name: &str| name.starts_with("node_");
+    let is_container = |name: &str| name.starts_with("container_") || name.starts_with("machine_");
+    let router = Router::new()
+        .route("/metrics", get(move || async move { text(metrics.render()) }))
+        .route("/metrics/node", get(move || async move { text(node.render(is_node)) }))
+        .route("/metrics/cadvisor", get(move || async move { text(containers.render(is_container)) }))
+        .route("/-/healthy", get(|| async { "ok\n" }));
     let shutdown = context.shutdown.clone();
     // Not the whole context: it holds a sender of the uplink.
     drop(context);
     let serve = axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned());
     serve.await.map_err(|e| Error::io(Path::new("http"), e))
+}
+
+#[cfg(test)]
+mod tests {
+    use binnacle_proto::STALE_NAN;
+
+    use super::*;
+    use crate::sample::Series;
+
+    #[test]
+    fn the_last_round_is_shown_without_the_labels_of_a_target() {
+        let series = |pairs: &[(&str, &str)]| Series::new(Labels::from_pairs(pairs.iter().copied()).unwrap());
+        let last = LastRound::default();
+        last.set(&Round {
+            t_ms: 1,
+            samples: vec![
+                (series(&[("__name__", "node_b"), ("path", "a\"\\\n"), ("job", "j"), ("z", "1")]), 1.5),
+                (series(&[("__name__", "node_a"), ("instance", "i")]), 2.0),
+                (series(&[("__name__", "node_gone")]), STALE_NAN),
+                (series(&[("__name__", "other")]), 2.0),
+            ],
+        });
+        let text = last.render(|name| name.starts_with("node_"));
+        assert_eq!(text, "node_a 2\nnode_b{path=\"a\\\"\\\\\\n\",z=\"1\"} 1.5\n");
+    }
 }

@@ -1,6 +1,7 @@
 //! `binnacle-agent`: parses, sets up logging, runs.
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use binnacle_agent::Flags;
@@ -32,7 +33,8 @@ fn main() -> anyhow::Result<ExitCode> {
         return Ok(binnacle_agent::shim(args));
     }
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     let config = cli.flags.into_config()?;
     // Two threads are plenty: one reads the kernel's files, one speaks with the server.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

@@ -2,11 +2,14 @@
 
 mod disk;
 mod filesystem;
+mod interface;
 mod load;
 mod memory;
 mod network;
 mod processor;
+mod protocol;
 mod system;
+mod time;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -122,7 +125,16 @@ fn all(roots: &Roots) -> Vec<Box<dyn Collector>> {
         Box::new(network::NetDev::new(roots)),
         Box::new(system::FileFd::new(roots)),
         Box::new(system::Uname),
-        Box::new(system::Time::new(roots)),
+        Box::new(system::Entropy::new(roots)),
+        Box::new(time::Time::new(roots)),
+        Box::new(time::Timex),
+        Box::new(processor::SchedStat::new(roots)),
+        Box::new(interface::NetClass::new(roots)),
+        Box::new(protocol::NetStat::new(roots)),
+        Box::new(protocol::SockStat::new(roots)),
+        Box::new(protocol::SoftNet::new(roots)),
+        Box::new(protocol::Arp::new(roots)),
+        Box::new(protocol::Conntrack::new(roots)),
     ]
 }
 

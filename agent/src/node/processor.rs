@@ -1,4 +1,4 @@
-//! `/proc/stat`: processor time, interrupts, context switches, processes.
+//! `/proc/stat` and `/proc/schedstat`: processor time, interrupts, context switches, processes.
 
 use super::{Collector, Failure, Roots, field};
 use crate::kernel::{Buffer, KernelFile};
@@ -85,6 +85,42 @@ impl Collector for Stat {
                 _ => continue,
             };
             scrape.emit(name, &[], field(words.next(), name)?);
+        }
+        Ok(())
+    }
+}
+
+/// Time that tasks ran and waited, by processor.
+pub(super) struct SchedStat {
+    file: KernelFile,
+}
+
+impl SchedStat {
+    pub(super) fn new(roots: &Roots) -> Self {
+        Self { file: KernelFile::listing(&roots.proc, "schedstat") }
+    }
+}
+
+impl Collector for SchedStat {
+    fn name(&self) -> &'static str {
+        "schedstat"
+    }
+
+    fn collect(&mut self, buffer: &mut Buffer, scrape: &mut Scrape<'_>) -> Result<(), Failure> {
+        let text = self.file.read(buffer).ok_or(Failure::NotOffered)?;
+        for line in text.lines() {
+            let Some((cpu, rest)) = line.strip_prefix("cpu").and_then(|line| line.split_once(' ')) else {
+                continue;
+            };
+            // Columns 7 and 8 are nanoseconds, 9 is a count.
+            let mut columns = rest.split_ascii_whitespace().skip(6);
+            for (name, unit) in [
+                ("node_schedstat_running_seconds_total", 1e-9),
+                ("node_schedstat_waiting_seconds_total", 1e-9),
+                ("node_schedstat_timeslices_total", 1.0),
+            ] {
+                scrape.emit(name, &[("cpu", cpu)], field(columns.next(), name)? * unit);
+            }
         }
         Ok(())
     }

@@ -1,10 +1,7 @@
-//! The kernel's name, its clock, and open files.
-
-use std::path::PathBuf;
+//! The kernel's name, open files and entropy.
 
 use super::{Collector, Failure, Roots, field};
-use crate::clock;
-use crate::kernel::{Buffer, KernelFile, read_once};
+use crate::kernel::{Buffer, KernelFile, number};
 use crate::sample::Scrape;
 
 /// Open file descriptions of the whole machine.
@@ -60,49 +57,29 @@ impl Collector for Uname {
     }
 }
 
-/// The wall clock, its zone, and what it is made from.
-pub(super) struct Time {
-    clocks: PathBuf,
+/// The kernel's random pool.
+pub(super) struct Entropy {
+    available: KernelFile,
+    size: KernelFile,
 }
 
-impl Time {
+impl Entropy {
     pub(super) fn new(roots: &Roots) -> Self {
-        Self { clocks: roots.sys.join("devices/system/clocksource") }
+        let file = |name| KernelFile::new(&roots.proc, name);
+        Self { available: file("sys/kernel/random/entropy_avail"), size: file("sys/kernel/random/poolsize") }
     }
 }
 
-impl Collector for Time {
+impl Collector for Entropy {
     fn name(&self) -> &'static str {
-        "time"
+        "entropy"
     }
 
-    fn collect(&mut self, _: &mut Buffer, scrape: &mut Scrape<'_>) -> Result<(), Failure> {
-        let now_ns = clock::now_ns();
-        scrape.emit("node_time_seconds", &[], now_ns as f64 / 1e9);
-        let now = jiff::Timestamp::from_nanosecond(i128::from(now_ns));
-        if let Ok(now) = now {
-            let zone = jiff::tz::TimeZone::try_system().unwrap_or(jiff::tz::TimeZone::UTC);
-            let info = zone.to_offset_info(now);
-            let offset = f64::from(info.offset().seconds());
-            scrape.emit("node_time_zone_offset_seconds", &[("time_zone", info.abbreviation())], offset);
-        }
-        let Ok(sources) = self.clocks.read_dir() else { return Ok(()) };
-        for source in sources.flatten() {
-            let name = source.file_name();
-            let device = name.to_str().and_then(|name| name.strip_prefix("clocksource"));
-            let Some(device) = device else { continue };
-            for available in read_once(&source.path().join("available_clocksource"))
-                .unwrap_or_default()
-                .split_ascii_whitespace()
-            {
-                let labels = [("clocksource", available), ("device", device)];
-                scrape.emit("node_time_clocksource_available_info", &labels, 1.0);
-            }
-            if let Some(current) = read_once(&source.path().join("current_clocksource")) {
-                let labels = [("clocksource", current.trim()), ("device", device)];
-                scrape.emit("node_time_clocksource_current_info", &labels, 1.0);
-            }
-        }
+    fn collect(&mut self, buffer: &mut Buffer, scrape: &mut Scrape<'_>) -> Result<(), Failure> {
+        let available = self.available.read(buffer).and_then(number).ok_or(Failure::NotOffered)?;
+        scrape.emit("node_entropy_available_bits", &[], available as f64);
+        let size = self.size.read(buffer).and_then(number);
+        scrape.maybe("node_entropy_pool_size_bits", &[], size.map(|size| size as f64));
         Ok(())
     }
 }

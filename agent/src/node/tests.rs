@@ -129,3 +129,98 @@ fn this_machine_can_be_read() {
     node.collect(&mut samples);
     assert_eq!(samples.len(), first, "the same series in the next round");
 }
+
+#[test]
+fn protocol_counters_are_a_choice_from_three_files() {
+    let files = [
+        (
+            "net/netstat",
+            "TcpExt: ListenDrops TCPHPHits TCPTimeouts\nTcpExt: 1 2 3\nIpExt: InOctets\nIpExt: 4\n",
+        ),
+        ("net/snmp", "Ip: Forwarding DefaultTTL\nIp: 1 64\nTcp: MaxConn CurrEstab\nTcp: -1 5\n"),
+        ("net/snmp6", "Ip6InReceives  \t7\nIp6OutOctets  \t8\nUdp6InErrors  \t9\n"),
+    ];
+    let (samples, result) = run(&files, |roots| Box::new(protocol::NetStat::new(roots)));
+    assert_eq!(result, Ok(()));
+    let names: Vec<&str> = samples.iter().map(|(name, _)| name.trim_start_matches("node_netstat_")).collect();
+    let expected = [
+        "TcpExt_ListenDrops",
+        "TcpExt_TCPTimeouts",
+        "IpExt_InOctets",
+        "Ip_Forwarding",
+        "Tcp_CurrEstab",
+        "Ip6_OutOctets",
+        "Udp6_InErrors",
+    ];
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn socket_memory_is_in_pages_and_in_bytes() {
+    let text = "sockets: used 99\nTCP: inuse 3 orphan 0 tw 1 alloc 5 mem 2\nFRAG: inuse 0 memory 7\n";
+    let (samples, _) = run(&[("net/sockstat", text)], |roots| Box::new(protocol::SockStat::new(roots)));
+    assert_eq!(value(&samples, "node_sockstat_sockets_used"), 99.0);
+    assert_eq!(value(&samples, "node_sockstat_TCP_mem"), 2.0);
+    assert_eq!(value(&samples, "node_sockstat_TCP_mem_bytes"), 2.0 * rustix::param::page_size() as f64);
+    assert_eq!(value(&samples, "node_sockstat_FRAG_memory"), 7.0);
+    let (_, result) =
+        run(&[("net/sockstat", "TCP: inuse\n")], |roots| Box::new(protocol::SockStat::new(roots)));
+    assert_eq!(result, Err(Failure::Malformed("inuse: absent".into())));
+}
+
+#[test]
+fn softnet_columns_are_hexadecimal_and_name_their_processor() {
+    let text = "0000000a 00000001 0 0 0 0 0 0 0 0 0 0 00000003\n";
+    let (samples, _) = run(&[("net/softnet_stat", text)], |roots| Box::new(protocol::SoftNet::new(roots)));
+    assert_eq!(value(&samples, r#"node_softnet_processed_total{cpu="3"}"#), 10.0);
+    let (_, result) = run(&[("net/softnet_stat", "xyz\n")], |roots| Box::new(protocol::SoftNet::new(roots)));
+    assert!(matches!(result, Err(Failure::Malformed(_))));
+}
+
+#[test]
+fn neighbours_are_counted_by_interface() {
+    let text = "IP address HW type Flags HW address Mask Device\n10.0.0.1 0x1 0x2 aa * eth0\n10.0.0.2 0x1 0x2 ab * eth0\n";
+    let (samples, _) = run(&[("net/arp", text)], |roots| Box::new(protocol::Arp::new(roots)));
+    assert_eq!(samples, [(r#"node_arp_entries{device="eth0"}"#.to_owned(), 2.0)]);
+}
+
+#[test]
+fn tracked_connections_are_summed_over_processors() {
+    let stat = "entries  searched found invalid drop\n0000000a 0 0 00000002 1\n0000000a 0 0 00000003 0\n";
+    let files = [
+        ("sys/net/netfilter/nf_conntrack_count", "10\n"),
+        ("sys/net/netfilter/nf_conntrack_max", "1000\n"),
+        ("net/stat/nf_conntrack", stat),
+    ];
+    let (samples, _) = run(&files, |roots| Box::new(protocol::Conntrack::new(roots)));
+    assert_eq!(value(&samples, "node_nf_conntrack_entries"), 10.0);
+    assert_eq!(value(&samples, "node_nf_conntrack_stat_invalid"), 5.0);
+}
+
+#[test]
+fn scheduling_is_in_seconds_and_slices() {
+    let text = "version 17\ncpu0 0 0 0 0 0 0 1500000000 2500000000 42\ndomain0 3 1 2\n";
+    let (samples, _) = run(&[("schedstat", text)], |roots| Box::new(processor::SchedStat::new(roots)));
+    assert_eq!(value(&samples, r#"node_schedstat_running_seconds_total{cpu="0"}"#), 1.5);
+    assert_eq!(value(&samples, r#"node_schedstat_timeslices_total{cpu="0"}"#), 42.0);
+}
+
+#[test]
+fn an_interface_has_what_its_driver_says() {
+    let files = [
+        ("class/net/bonding_masters", ""),
+        ("class/net/eth0/ifindex", "2\n"),
+        ("class/net/eth0/flags", "0x1003\n"),
+        ("class/net/eth0/operstate", "up\n"),
+        ("class/net/eth0/speed", "1000\n"),
+        ("class/net/eth0/address", "aa:bb\n"),
+        ("class/net/eth0/statistics/rx_nohandler", "6\n"),
+    ];
+    let (samples, _) = run(&files, |roots| Box::new(interface::NetClass::new(roots)));
+    assert_eq!(value(&samples, r#"node_network_speed_bytes{device="eth0"}"#), 125_000_000.0);
+    assert_eq!(value(&samples, r#"node_network_flags{device="eth0"}"#), 4099.0);
+    assert_eq!(value(&samples, r#"node_network_up{device="eth0"}"#), 1.0);
+    let info = r#"node_network_info{address="aa:bb", adminstate="up", device="eth0", operstate="up"}"#;
+    assert_eq!(value(&samples, info), 1.0);
+    assert!(samples.iter().all(|(name, _)| !name.contains("mtu")), "absent is not zero");
+}
