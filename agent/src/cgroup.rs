@@ -3,6 +3,7 @@
 mod containers;
 mod emit;
 mod mounts;
+mod oom;
 mod read;
 mod scan;
 mod usage;

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use binnacle_proto::LabelsBuilder;
 
 use super::emit::{self, Devices};
+use super::oom::{Ledger, Listener};
 use super::read::Reader;
 use super::scan::scan;
-use super::{Cgroups, Controller};
+use super::{Cgroups, Controller, Home};
 use crate::Config;
 use crate::identity::{Container, Place, Registry, place};
 use crate::kernel::Buffer;
@@ -23,6 +24,7 @@ pub(crate) struct Containers {
     /// Labels that all container series carry.
     base: LabelsBuilder,
     known: BTreeMap<String, Known>,
+    oom: Ledger,
     devices: Devices,
     buffer: Buffer,
     count: Gauge,
@@ -38,6 +40,9 @@ struct Known {
     identity: Option<Arc<Container>>,
     generation: u64,
     started: Option<f64>,
+    /// OOM kills at the last look.
+    kills: u64,
+    listener: Option<Listener>,
 }
 
 impl Containers {
@@ -57,6 +62,7 @@ impl Containers {
             registry,
             base,
             known: BTreeMap::new(),
+            oom: Ledger::default(),
             devices: Devices::new(&config.sys_root),
             buffer: Buffer::default(),
             count: metrics.gauge("binnacle_agent_cgroups", &[]),
@@ -66,21 +72,41 @@ impl Containers {
 
     /// Reads all of them into `samples`. What has vanished since the last round ends.
     pub(crate) fn collect(&mut self, now_ms: i64, samples: &mut Vec<(Series, f64)>) {
+        self.oom.begin();
         self.discover(samples);
         let generation = self.registry.generation();
-        for (id, known) in &mut self.known {
+        // Backwards: containers before their pods, which account for them.
+        for (id, known) in self.known.iter_mut().rev() {
             if known.generation != generation {
                 known.generation = generation;
                 let identity = identify(&self.registry, &known.place);
-                if identity != known.identity {
+                // Forgotten ones keep their names until their cgroup is gone.
+                if identity.is_some() && identity != known.identity {
+                    let new = labels(&self.base, id, &known.place, identity.as_deref());
+                    let old = labels(&self.base, id, &known.place, known.identity.as_deref());
                     known.identity = identity;
-                    let page = Page::new(labels(&self.base, id, &known.place, known.identity.as_deref()));
-                    std::mem::replace(&mut known.page, page).end(samples);
+                    if new.build() != old.build() {
+                        std::mem::replace(&mut known.page, Page::new(new)).end(samples);
+                    }
                 }
             }
             let usage = known.reader.read(&mut self.buffer);
             let mut scrape = known.page.scrape(samples);
             emit::emit(&usage, &mut self.devices, &mut scrape);
+            let kills = usage.memory.events.oom_kill;
+            known.kills = kills.unwrap_or(known.kills);
+            if known.place.is_pod() {
+                if usage.memory.events.oom.is_some() {
+                    self.oom.settle(id, known.kills);
+                }
+                for (container, kills) in self.oom.of_pod(id) {
+                    scrape.emit("container_oom_events_total", &[("container", container)], kills as f64);
+                }
+            } else if let Some((pod, container)) = in_pod(id, &known.place, known.identity.as_deref()) {
+                self.oom.see(pod, container, known.kills);
+            } else {
+                scrape.maybe("container_oom_events_total", &[], kills.map(|kills| kills as f64));
+            }
             // A cgroup of which nothing could be read is on its way out, and was not seen.
             if usage.processes.is_some() {
                 let started =
@@ -97,7 +123,8 @@ impl Containers {
         let (found, left_out) = scan(&self.cgroups);
         let gone: Vec<String> = self.known.keys().filter(|id| !found.contains_key(*id)).cloned().collect();
         for id in gone {
-            if let Some(known) = self.known.remove(&id) {
+            if let Some(mut known) = self.known.remove(&id) {
+                self.bury(&id, &mut known);
                 known.page.end(samples);
             }
         }
@@ -108,6 +135,7 @@ impl Containers {
                     // Made anew under the same name: the same series go on, their counters start over.
                     known.inode = inode;
                     known.reader = Reader::new(&self.cgroups, &id);
+                    known.listener = known.listener.take().and_then(|_| listen(&self.cgroups, &id));
                     known.started = started(&self.cgroups, &id);
                 }
                 None => {
@@ -121,12 +149,22 @@ impl Containers {
         self.left_out.set(left_out as f64);
     }
 
+    /// Keeps what was counted in a cgroup that is gone.
+    fn bury(&mut self, id: &str, known: &mut Known) {
+        if let Some((pod, container)) = in_pod(id, &known.place, known.identity.as_deref()) {
+            self.oom.bury(pod, container, known.kills, known.listener.take());
+        } else if known.place.is_pod() {
+            self.oom.forget(id);
+        }
+    }
+
     fn meet(&self, id: &str, inode: u64) -> Option<Known> {
         let place = place(id);
         if place.inner {
             return None;
         }
         let identity = identify(&self.registry, &place);
+        let is_container = place.container_id.is_some();
         Some(Known {
             inode,
             reader: Reader::new(&self.cgroups, id),
@@ -135,7 +173,24 @@ impl Containers {
             identity,
             generation: self.registry.generation(),
             started: started(&self.cgroups, id),
+            kills: 0,
+            listener: is_container.then(|| listen(&self.cgroups, id)).flatten(),
         })
+    }
+}
+
+/// The pod's cgroup and the container's name, when it is a known pod's container.
+fn in_pod<'a>(id: &'a str, place: &Place, who: Option<&'a Container>) -> Option<(&'a str, &'a str)> {
+    place.pod_uid.as_ref()?;
+    place.container_id.as_ref()?;
+    Some((id.rsplit_once('/')?.0, who?.container.as_str()))
+}
+
+/// Version 1 counts only as long as the cgroup is there: an ear at it hears the last kill too.
+fn listen(cgroups: &Cgroups, id: &str) -> Option<Listener> {
+    match cgroups.home(Controller::Memory)? {
+        Home::V1(mount) => Listener::new(&cgroups.below(mount, id)),
+        Home::V2(_) => None,
     }
 }
 
@@ -167,3 +222,6 @@ fn started(cgroups: &Cgroups, id: &str) -> Option<f64> {
     let dir = Controller::ALL.into_iter().find_map(|controller| cgroups.dir(controller, id))?;
     Some(dir.metadata().ok()?.ctime() as f64)
 }
+
+#[cfg(test)]
+mod tests;

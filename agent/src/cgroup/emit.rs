@@ -7,15 +7,16 @@ use hashbrown::HashMap;
 use super::usage::{DeviceIo, Memory, Usage};
 use crate::sample::Scrape;
 
-const NS: f64 = 1e-9;
-const US: f64 = 1e-6;
+/// Nanoseconds and microseconds in a second. Divided by, for that rounds rightly.
+const NS: f64 = 1e9;
+const US: f64 = 1e6;
 
 fn count(value: Option<u64>) -> Option<f64> {
     value.map(|value| value as f64)
 }
 
 fn seconds(value: Option<u64>, unit: f64) -> Option<f64> {
-    value.map(|value| value as f64 * unit)
+    value.map(|value| value as f64 / unit)
 }
 
 /// Emits what a cgroup uses.
@@ -76,7 +77,6 @@ fn memory(memory: &Memory, scrape: &mut Scrape<'_>) {
         ("container_memory_mapped_file", memory.mapped_file),
         ("container_memory_max_usage_bytes", memory.max_usage),
         ("container_memory_failcnt", memory.failcnt),
-        ("container_oom_events_total", memory.events.oom_kill),
         ("container_spec_memory_limit_bytes", memory.limit),
         ("container_spec_memory_reservation_limit_bytes", memory.soft_limit),
         ("container_spec_memory_swap_limit_bytes", memory.swap_limit),

@@ -11,6 +11,13 @@ pub(crate) struct Place {
     pub(crate) inner: bool,
 }
 
+impl Place {
+    /// Whether it is a pod's own cgroup.
+    pub(crate) fn is_pod(&self) -> bool {
+        self.pod_uid.is_some() && self.container_id.is_none()
+    }
+}
+
 /// Before the id of a container in a systemd scope's name.
 const SCOPES: [&str; 5] = ["cri-containerd-", "crio-", "docker-", "libpod-", "containerd-"];
 
