@@ -72,8 +72,8 @@ impl Containers {
 
     /// Reads all of them into `samples`. What has vanished since the last round ends.
     pub(crate) fn collect(&mut self, now_ms: i64, samples: &mut Vec<(Series, f64)>) {
-        self.oom.begin();
-        self.discover(samples);
+        self.oom.begin(now_ms);
+        self.discover(now_ms, samples);
         let generation = self.registry.generation();
         // Backwards: containers before their pods, which account for them.
         for (id, known) in self.known.iter_mut().rev() {
@@ -119,12 +119,12 @@ impl Containers {
         }
     }
 
-    fn discover(&mut self, samples: &mut Vec<(Series, f64)>) {
+    fn discover(&mut self, now_ms: i64, samples: &mut Vec<(Series, f64)>) {
         let (found, left_out) = scan(&self.cgroups);
         let gone: Vec<String> = self.known.keys().filter(|id| !found.contains_key(*id)).cloned().collect();
         for id in gone {
             if let Some(mut known) = self.known.remove(&id) {
-                self.bury(&id, &mut known);
+                self.bury(&id, &mut known, now_ms);
                 known.page.end(samples);
             }
         }
@@ -150,9 +150,9 @@ impl Containers {
     }
 
     /// Keeps what was counted in a cgroup that is gone.
-    fn bury(&mut self, id: &str, known: &mut Known) {
+    fn bury(&mut self, id: &str, known: &mut Known, now_ms: i64) {
         if let Some((pod, container)) = in_pod(id, &known.place, known.identity.as_deref()) {
-            self.oom.bury(pod, container, known.kills, known.listener.take());
+            self.oom.bury(pod, container, known.kills, known.listener.take(), now_ms);
         } else if known.place.is_pod() {
             self.oom.forget(id);
         }

@@ -16,9 +16,21 @@ use rustix::event::{EventfdFlags, eventfd};
 #[derive(Default)]
 pub(super) struct Ledger {
     pods: BTreeMap<String, BTreeMap<String, Account>>,
-    /// Ears at cgroups that have just vanished, with pod, container and the kills seen before.
-    graves: Vec<(String, String, u64, Listener)>,
+    graves: Vec<Grave>,
 }
+
+/// A version 1 cgroup that has just vanished.
+struct Grave {
+    since_ms: i64,
+    pod: String,
+    container: String,
+    /// Kills that were seen while it was there.
+    seen: u64,
+    listener: Listener,
+}
+
+/// How long the kernel may take to tell of a cgroup's end, in milliseconds.
+const LAST_WORDS_MS: i64 = 1_000;
 
 #[derive(Debug, Default)]
 struct Account {
@@ -32,11 +44,15 @@ struct Account {
 
 impl Ledger {
     /// A round begins.
-    pub(super) fn begin(&mut self) {
+    pub(super) fn begin(&mut self, now_ms: i64) {
         for account in self.pods.values_mut().flat_map(BTreeMap::values_mut) {
             (account.alive, account.vanished) = (0, false);
         }
-        for (pod, container, seen, listener) in std::mem::take(&mut self.graves) {
+        let (waiting, over): (Vec<Grave>, Vec<Grave>) = std::mem::take(&mut self.graves)
+            .into_iter()
+            .partition(|grave| now_ms - grave.since_ms < LAST_WORDS_MS);
+        self.graves = waiting;
+        for Grave { pod, container, seen, listener, .. } in over {
             if self.pods.contains_key(&pod) {
                 self.account(&pod, &container).buried += listener.at_the_end().saturating_sub(seen);
             }
@@ -44,9 +60,22 @@ impl Ledger {
     }
 
     /// The container's cgroup is gone, and so many were seen killed in it. What the listener has heard
-    /// beyond that counts from the next round on: the kernel tells of a cgroup's end with a delay.
-    pub(super) fn bury(&mut self, pod: &str, container: &str, kills: u64, listener: Option<Listener>) {
-        self.graves.extend(listener.map(|ear| (pod.to_owned(), container.to_owned(), kills, ear)));
+    /// beyond that counts later: the kernel tells of a cgroup's end with a delay.
+    pub(super) fn bury(
+        &mut self,
+        pod: &str,
+        container: &str,
+        kills: u64,
+        listener: Option<Listener>,
+        now_ms: i64,
+    ) {
+        self.graves.extend(listener.map(|listener| Grave {
+            since_ms: now_ms,
+            pod: pod.to_owned(),
+            container: container.to_owned(),
+            seen: kills,
+            listener,
+        }));
         let account = self.account(pod, container);
         account.buried += kills;
         account.vanished = true;
@@ -95,7 +124,8 @@ impl Listener {
         let control = File::open(dir.join("memory.oom_control")).ok()?;
         let events = File::from(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).ok()?);
         let mut register = File::options().write(true).open(dir.join("cgroup.event_control")).ok()?;
-        write!(register, "{} {}", events.as_raw_fd(), control.as_raw_fd()).ok()?;
+        // In one write: the kernel takes each for a whole command.
+        register.write_all(format!("{} {}", events.as_raw_fd(), control.as_raw_fd()).as_bytes()).ok()?;
         Some(Self { events, heard: 0 })
     }
 
@@ -122,11 +152,11 @@ mod tests {
     fn kills_outlive_their_cgroup_and_add_up_over_restarts() {
         let mut ledger = Ledger::default();
         ledger.see("p", "leaky", 0);
-        ledger.begin();
-        ledger.bury("p", "leaky", 1, None);
+        ledger.begin(0);
+        ledger.bury("p", "leaky", 1, None, 0);
         ledger.see("p", "leaky", 0);
         assert_eq!(kills(&ledger), [("leaky", 1)]);
-        ledger.begin();
+        ledger.begin(0);
         ledger.see("p", "leaky", 2);
         ledger.settle("p", 3);
         assert_eq!(kills(&ledger), [("leaky", 3)]);
@@ -139,9 +169,9 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.see("p", "a", 0);
         ledger.see("p", "b", 1);
-        ledger.begin();
+        ledger.begin(0);
         ledger.see("p", "a", 0);
-        ledger.bury("p", "b", 1, None);
+        ledger.bury("p", "b", 1, None, 0);
         ledger.settle("p", 2);
         ledger.settle("p", 2);
         assert_eq!(kills(&ledger), [("a", 0), ("b", 2)]);

@@ -79,6 +79,7 @@ async fn hello_comes_first_and_commands_are_answered_once_and_alike() {
         registry: Default::default(),
         uplink,
         metrics: Default::default(),
+        last: Default::default(),
         session: 7,
         started_ms: 1,
         shutdown: CancellationToken::new(),
