@@ -1,5 +1,5 @@
 //! The Prometheus HTTP API: everything under `/api/v1` that Grafana, `promtool`, Prometheus servers and
-//! client libraries ask for, plus `/federate`, `/-/healthy`, `/-/ready` and `/-/reload`.
+//! client libraries ask for. `/-/…` and `/metrics` belong to the process and are its owner's.
 //!
 //! ```text
 //! request ─► params ─► query, explore, write, rules, status ─► json ─► answer (gzip, CORS)
@@ -13,6 +13,7 @@ mod json;
 mod metrics;
 mod params;
 mod query;
+mod read;
 mod rules;
 mod status;
 mod write;
@@ -177,15 +178,14 @@ pub fn router(api: Api) -> Router {
         .route("/status/tsdb", get(status::tsdb))
         .route("/status/walreplay", get(status::walreplay))
         .route("/write", post(write::write))
+        .route("/read", post(read::read))
         .route("/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))
         .route("/admin/tsdb/clean_tombstones", post(admin::clean_tombstones).put(admin::clean_tombstones))
         .route("/admin/tsdb/snapshot", post(admin::snapshot).put(admin::snapshot))
         .fallback(any(unknown));
     Router::new()
         .nest("/api/v1", v1)
-        .route("/-/healthy", get(status::healthy).head(status::healthy))
-        .route("/-/ready", get(status::ready).head(status::ready))
-        .route("/-/reload", post(rules::reload).put(rules::reload))
+        .route("/federate", get(read::federate))
         .layer(DefaultBodyLimit::disable())
         .layer(CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest))
         .layer(cors())

@@ -7,11 +7,14 @@
 
 mod counters;
 mod metadata;
+mod read;
 mod receiver;
 mod v1;
 mod v2;
 pub(crate) mod wire;
+mod xor;
 
 pub use metadata::{Family, Metadata, MetricKind};
+pub(crate) use read::ReadRequest;
 pub use receiver::ReceiverConfig;
 pub(crate) use receiver::{Receiver, Version, WriteError};

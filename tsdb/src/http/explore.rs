@@ -44,7 +44,7 @@ pub(super) async fn series(State(api): State<Api>, params: Params) -> Outcome {
     let found = on_blocking_thread(&api, move |api, guard| {
         api.0.db.series(&look.selectors, look.range, look.limit, guard)
     });
-    listed(found.await?, |out, labels| write_labels(out, labels))
+    listed(found.await?, write_labels)
 }
 
 /// `GET|POST /api/v1/labels`: label names.

@@ -98,7 +98,7 @@ pub(super) fn write_time(out: &mut Vec<u8>, t_ms: i64) {
     }
     let ms = t_ms.unsigned_abs();
     append(out, format_args!("{}", ms / 1000));
-    if ms % 1000 != 0 {
+    if !ms.is_multiple_of(1000) {
         append(out, format_args!(".{:03}", ms % 1000));
     }
 }

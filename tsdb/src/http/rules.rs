@@ -1,10 +1,8 @@
-//! `rules`, `alerts`, `alertmanagers` and `/-/reload`.
+//! `rules`, `alerts` and `alertmanagers`.
 
 use std::collections::BTreeMap;
 
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
 use serde_json::{Map, Value, json};
 
 use super::Api;
@@ -82,21 +80,6 @@ pub(super) async fn alertmanagers(State(api): State<Api>) -> Outcome {
     let addresses = api.rules().map(|rules| rules.alertmanagers()).unwrap_or_default();
     let active: Vec<Value> = addresses.iter().map(|url| json!({ "url": url })).collect();
     success(&json!({ "activeAlertmanagers": active, "droppedAlertmanagers": [] }))
-}
-
-/// `POST|PUT /-/reload`: reads the rule files again; the answer says what is wrong with them.
-pub(super) async fn reload(State(api): State<Api>) -> Response {
-    let Some(rules) = api.rules() else {
-        return (StatusCode::OK, "no rule files are configured\n").into_response();
-    };
-    match rules.reload().await {
-        Ok(()) => (StatusCode::OK, "rules reloaded\n").into_response(),
-        Err(findings) => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            format!("the rule files are not in order, the rules that ran go on:\n{findings}\n"),
-        )
-            .into_response(),
-    }
 }
 
 /// Which rules were asked for.

@@ -1,4 +1,4 @@
-//! What the server is and does: `status/…`, `targets`, `/-/healthy`, `/-/ready`.
+//! What the server is and does: `status/…`, `targets`.
 
 use axum::extract::State;
 use jiff::Timestamp;
@@ -97,16 +97,6 @@ pub(super) async fn target_metadata() -> Outcome {
 /// `GET /api/v1/scrape_pools`: see [`targets`].
 pub(super) async fn scrape_pools() -> Outcome {
     success(&json!({ "scrapePools": [] }))
-}
-
-/// `GET|HEAD /-/healthy`.
-pub(super) async fn healthy() -> &'static str {
-    "Binnacle is healthy.\n"
-}
-
-/// `GET|HEAD /-/ready`.
-pub(super) async fn ready() -> &'static str {
-    "Binnacle is ready.\n"
 }
 
 /// Milliseconds since the epoch as RFC 3339 in UTC.

@@ -1,7 +1,6 @@
 //! The API as a client sees it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
@@ -285,10 +284,6 @@ async fn the_server_passes_for_prometheus() {
     }
     let (_, answer) = server.get("/api/v1/query_exemplars?query=up&start=1&end=2").await;
     assert_eq!(answer, json!({"status": "success", "data": []}));
-    for path in ["/-/healthy", "/-/ready"] {
-        let response = server.send(Request::get(path).body(Body::empty()).unwrap()).await;
-        assert_eq!(response.status(), StatusCode::OK);
-    }
 }
 
 #[tokio::test]

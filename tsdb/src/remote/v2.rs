@@ -92,7 +92,7 @@ fn series(
         return Ok(());
     }
     let series = intake.series(block, || {
-        if refs.len() % 2 != 0 {
+        if !refs.len().is_multiple_of(2) {
             return Ok(Err(format!("a series has {} label references, an odd number", refs.len())));
         }
         let mut pairs = Vec::with_capacity(refs.len() / 2);

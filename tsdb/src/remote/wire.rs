@@ -171,21 +171,18 @@ pub(crate) mod put {
     }
 
     /// A field of wire type 0.
-    #[cfg(test)]
     pub(crate) fn number(out: &mut Vec<u8>, field: u32, number: u64) {
         varint(out, u64::from(field) << 3);
         varint(out, number);
     }
 
     /// A field of wire type 1.
-    #[cfg(test)]
     pub(crate) fn double(out: &mut Vec<u8>, field: u32, value: f64) {
         varint(out, (u64::from(field) << 3) | 1);
         out.extend_from_slice(&value.to_bits().to_le_bytes());
     }
 
     /// A field of wire type 2.
-    #[cfg(test)]
     pub(crate) fn bytes(out: &mut Vec<u8>, field: u32, content: &[u8]) {
         varint(out, (u64::from(field) << 3) | 2);
         varint(out, content.len() as u64);
