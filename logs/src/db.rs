@@ -2,6 +2,7 @@
 
 mod append;
 mod commit;
+mod delete;
 mod maintain;
 mod read;
 mod recover;
@@ -49,6 +50,9 @@ pub(crate) struct Shared {
     pub seal_fails: AtomicBool,
     /// One maintenance, delete or retention at a time.
     pub maintenance: Mutex<maintain::State>,
+    /// Held while a commit is put into heads: a block that is sealed holds a commit whole or not at
+    /// all, so that "sealed up to this sequence" is exact.
+    pub inserting: Mutex<()>,
     /// Commits up to this WAL sequence are in memory or in blocks.
     pub inserted_seq: AtomicU64,
     /// The write-ahead family was trimmed up to here.
@@ -81,6 +85,7 @@ impl Db {
             committed: broadcast::channel(TAIL_LAG).0,
             seal_fails: AtomicBool::new(false),
             maintenance: Mutex::default(),
+            inserting: Mutex::new(()),
             inserted_seq: AtomicU64::new(0),
             trimmed_seq: AtomicU64::new(0),
             sealers: sealers.clone(),

@@ -180,6 +180,14 @@ impl Head {
         out
     }
 
+    /// Puts a block in another's place, or nothing.
+    pub fn replace_block(&mut self, old: &BlockMeta, new: Option<BlockMeta>) {
+        self.blocks.retain(|block| block.key != old.key);
+        if let Some(new) = new {
+            self.add_block(new);
+        }
+    }
+
     /// The index of sealed blocks.
     pub fn blocks(&self) -> &[BlockMeta] {
         &self.blocks

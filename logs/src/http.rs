@@ -4,11 +4,16 @@
 //! wrong. Bodies are bounded before they are decoded.
 
 mod answer;
+mod delete;
+mod detect;
+mod index;
 mod labels;
+mod otlp;
 mod params;
 mod proto;
 mod push;
 mod query;
+mod tail;
 
 use std::sync::Arc;
 
@@ -16,6 +21,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 use tower_http::compression::CompressionLayer;
@@ -63,12 +69,16 @@ pub(crate) struct Api {
     limits: Arc<Limits>,
     clock: Clock,
     queries: Arc<Semaphore>,
+    tails: Arc<Semaphore>,
+    /// Delete requests so far, as they are listed.
+    deletes: Arc<Mutex<Vec<serde_json::Value>>>,
 }
 
 /// The routes under `/loki/api/v1/` (and `/otlp/v1/logs`), to be merged into the server's own.
 pub fn router(db: Db, limits: Limits, clock: Clock) -> Router {
     let queries = Arc::new(Semaphore::new(limits.max_concurrent_queries.max(1)));
-    let api = Api { db, limits: Arc::new(limits), clock, queries };
+    let tails = Arc::new(Semaphore::new(limits.max_tails));
+    let api = Api { db, limits: Arc::new(limits), clock, queries, tails, deletes: Arc::default() };
     let routes = Router::new()
         .route("/push", post(push::push))
         .route("/query", get(query::instant).post(query::instant))
@@ -77,11 +87,20 @@ pub fn router(db: Db, limits: Limits, clock: Clock) -> Router {
         .route("/label", get(labels::names).post(labels::names))
         .route("/label/{name}/values", get(labels::values).post(labels::values))
         .route("/series", get(labels::series).post(labels::series))
+        .route("/tail", get(tail::tail))
+        .route("/index/stats", get(index::stats).post(index::stats))
+        .route("/index/volume", get(index::volume).post(index::volume))
+        .route("/index/volume_range", get(index::volume_range).post(index::volume_range))
+        .route("/detected_labels", get(detect::labels).post(detect::labels))
+        .route("/detected_fields", get(detect::fields).post(detect::fields))
+        .route("/patterns", get(detect::patterns).post(detect::patterns))
+        .route("/delete", get(delete::list).post(delete::request).put(delete::request))
         .route("/status/buildinfo", get(build_info))
         .layer(axum::extract::DefaultBodyLimit::disable())
-        .layer(CompressionLayer::new())
-        .with_state(api);
-    Router::new().nest("/loki/api/v1", routes)
+        .layer(CompressionLayer::new());
+    let otlp = Router::new().route("/otlp/v1/logs", post(otlp::logs));
+    let otlp = otlp.layer(axum::extract::DefaultBodyLimit::disable());
+    Router::new().nest("/loki/api/v1", routes).merge(otlp).with_state(api)
 }
 
 async fn build_info() -> Response {

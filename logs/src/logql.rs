@@ -13,6 +13,6 @@ pub use ast::{
     LogExpr, Matching, Metric, NameFilter, Number, RangeAgg, RangeOp, Side, Stage, Unwrap, VectorOp,
 };
 pub use parse::parse;
-pub(crate) use parse::parse_matchers;
+pub(crate) use parse::{parse_log, parse_matchers};
 pub(crate) use print::quote;
 pub(crate) use units::{parse_bytes, parse_duration_ns};

@@ -1,5 +1,6 @@
 //! Evaluating LogQL over the store.
 
+mod detect;
 mod fields;
 mod filter;
 mod guard;
@@ -20,10 +21,15 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use binnacle_proto::Labels;
 
+pub(crate) use detect::{field_pairs, mask};
+pub(crate) use fields::Fields;
 pub(crate) use filter::check_regex;
 pub(crate) use guard::Guard;
 pub(crate) use ip::check_ip;
+pub(crate) use lines::Found;
 pub(crate) use pattern::check_pattern;
+pub(crate) use pipeline::{Needs, Pipeline, Row};
+pub(crate) use scan::{Passed, Plan, scan};
 pub(crate) use template::check_template;
 
 use crate::logql::{Expr, parse};

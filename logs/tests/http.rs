@@ -1,5 +1,7 @@
 //! The HTTP API through its router: pushes in all encodings, queries, errors.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::io::Write;
 use std::sync::Arc;
 
@@ -224,4 +226,126 @@ async fn labels_values_and_series() {
         server.send(form.body(Body::from(format!("query={}", encode(r#"{app="web"}"#)))).unwrap()).await;
     assert!(status == 200 && body.contains("plain text"));
     assert!(server.get("/loki/api/v1/status/buildinfo").await["version"].is_string());
+}
+
+#[tokio::test]
+async fn sizes_labels_fields_and_patterns() {
+    let server = server(false);
+    server.push(sample()).await;
+    let selector = encode(r#"{app="web"}"#);
+    let stats = server.get(&format!("/loki/api/v1/index/stats?query={selector}")).await;
+    assert_eq!((&stats["streams"], &stats["entries"]), (&json!(1), &json!(3)));
+    let volume = server.get(&format!("/loki/api/v1/index/volume?query={selector}")).await;
+    assert_eq!(volume["data"]["result"][0]["metric"], json!({"app": "web"}));
+    assert_eq!(volume["data"]["result"][0]["value"][1], stats["bytes"].to_string());
+    let range = server
+        .get(&format!("/loki/api/v1/index/volume_range?query={selector}&step=10m&aggregateBy=labels"))
+        .await;
+    assert_eq!(range["data"]["resultType"], "matrix");
+    assert_eq!(range["data"]["result"].as_array().unwrap().len(), 2);
+    let labels = server.get("/loki/api/v1/detected_labels").await;
+    assert_eq!(labels["detectedLabels"][0], json!({"label": "app", "cardinality": 1}));
+    let fields = server.get(&format!("/loki/api/v1/detected_fields?query={selector}")).await;
+    let took = fields["fields"].as_array().unwrap().iter().find(|field| field["label"] == "took").unwrap();
+    assert_eq!(took, &json!({"label": "took", "type": "duration", "cardinality": 2, "parsers": ["json"]}));
+    let values: Vec<Value> =
+        (0..5).map(|i| json!([(NOW - 10 - i).to_string(), format!("request {i} done in {i}ms")])).collect();
+    server.push(json!({"streams": [{"stream": {"app": "pat"}, "values": values}]})).await;
+    let patterns = server.get(&format!("/loki/api/v1/patterns?query={}", encode(r#"{app="pat"}"#))).await;
+    assert_eq!(patterns["data"][0]["pattern"], "request <_> done in <_>");
+    assert_eq!(patterns["data"][0]["samples"][0][1], 5);
+}
+
+#[tokio::test]
+async fn deletes_remove_lines_and_are_listed() {
+    let server = server(false);
+    server.push(sample()).await;
+    let path =
+        format!("/loki/api/v1/delete?query={}&start={}", encode(r#"{app="web"} |= "error""#), NOW_S - 10);
+    let (status, text) = server.send(Request::post(&path).body(Body::empty()).unwrap()).await;
+    assert_eq!(status, 204, "{text}");
+    let data = server.query("query_range", r#"{app="web"}"#, "").await;
+    let left: usize =
+        data["result"].as_array().unwrap().iter().map(|s| s["values"].as_array().unwrap().len()).sum();
+    assert_eq!(left, 2);
+    let list = server.get("/loki/api/v1/delete").await;
+    assert_eq!((&list[0]["status"], &list[0]["deleted_lines"]), (&json!("processed"), &json!(1)));
+    // What was deleted may be pushed again.
+    assert_eq!(server.push(sample()).await.0, 204);
+    let data = server.query("query_range", r#"{app="web"} |= "error""#, "").await;
+    assert_eq!(data["result"][0]["values"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn otlp_logs_become_streams_and_metadata() {
+    let server = server(true);
+    let field = |number: u8, bytes: &[u8]| {
+        let mut out = vec![number << 3 | 2, bytes.len() as u8];
+        out.extend_from_slice(bytes);
+        out
+    };
+    let attribute =
+        |name: &str, value: &str| [field(1, name.as_bytes()), field(2, &field(1, value.as_bytes()))].concat();
+    let resource =
+        [field(1, &attribute("service.name", "shop")), field(1, &attribute("host.name", "h1"))].concat();
+    let mut record = vec![1 << 3 | 1];
+    record.extend_from_slice(&(NOW as u64 - 5).to_le_bytes());
+    record.extend(field(3, b"WARN"));
+    record.extend(field(5, &field(1, b"the body")));
+    record.extend(field(6, &attribute("user.id", "u7")));
+    record.extend(field(9, &[0xab, 0xcd]));
+    let logs = [field(1, &resource), field(2, &field(2, &record))].concat();
+    let request = Request::post("/otlp/v1/logs").header("content-type", "application/x-protobuf");
+    let (status, text) = server.send(request.body(Body::from(field(1, &logs))).unwrap()).await;
+    assert_eq!(status, 200, "{text}");
+    let data = server.query("query_range", r#"{service_name="shop"} | user_id="u7""#, "").await;
+    assert_eq!(data["result"][0]["values"][0][1], "the body");
+    let labels = &data["result"][0]["stream"];
+    assert_eq!(
+        (&labels["host_name"], &labels["severity_text"], &labels["trace_id"]),
+        (&json!("h1"), &json!("WARN"), &json!("abcd"))
+    );
+    let json = Request::post("/otlp/v1/logs")
+        .header("content-type", "application/json")
+        .body(Body::from("{}"))
+        .unwrap();
+    assert_eq!(server.send(json).await.0, 415);
+}
+
+#[tokio::test]
+async fn a_tail_shows_the_past_and_then_what_comes() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = server(false);
+    server.push(sample()).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = server.router.clone();
+    let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    let path = format!("/loki/api/v1/tail?query={}&limit=1", encode(r#"{app="web"} |= "e""#));
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut seen = Vec::new();
+    let mut buffer = [0; 4096];
+    let mut pushed = false;
+    while !String::from_utf8_lossy(&seen).contains("a new line") {
+        let read = tokio::time::timeout(std::time::Duration::from_secs(20), socket.read(&mut buffer)).await;
+        let read = read.expect("the tail answers").unwrap();
+        assert!(read > 0, "{}", String::from_utf8_lossy(&seen));
+        seen.extend_from_slice(&buffer[..read]);
+        if !pushed && String::from_utf8_lossy(&seen).contains("plain text") {
+            let values = json!([[NOW.to_string(), "a new line"], [NOW.to_string(), "no"]]);
+            assert_eq!(
+                server.push(json!({"streams": [{"stream": {"app": "web"}, "values": values}]})).await.0,
+                204
+            );
+            pushed = true;
+        }
+    }
+    let text = String::from_utf8_lossy(&seen);
+    assert!(text.starts_with("HTTP/1.1 101") && pushed && !text.contains(r#""no""#), "{text}");
+    serving.abort();
 }

@@ -1,5 +1,7 @@
 //! The store from outside: append, query, restart, positions, repeats, retention, budgets.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use binnacle_logs::{Block, Config, Db, Direction, Error, LogQuery, Position, Record, Value};
 use binnacle_proto::Labels;
 

@@ -87,6 +87,7 @@ pub(super) fn spawn(
 
 impl Committer {
     fn commit(&mut self, mut group: Vec<Request>) {
+        seal::wait_for_room(&self.shared);
         let written = self.write(&mut group);
         let seq = self.seq;
         // Never used again, even after a failure: some of the write may have reached the disk.
@@ -105,6 +106,8 @@ impl Committer {
         let tails = self.shared.committed.receiver_count() > 0;
         let mut touched: HashMap<u32, Arc<Stream>> = HashMap::new();
         let mut shown = Vec::new();
+        let shared = self.shared.clone();
+        let whole = shared.inserting.lock();
         for (request, repeated) in group.into_iter().zip(repeated) {
             let mut appended = Appended { repeated, ..Appended::default() };
             for item in &request.items {
@@ -132,6 +135,7 @@ impl Committer {
             drop(request.permit);
             drop(request.reply.send(Ok(appended)));
         }
+        drop(whole);
         self.shared.inserted_seq.store(seq, Release);
         if tails {
             // No receiver is no failure: the last tail has just gone.

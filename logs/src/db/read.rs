@@ -14,7 +14,7 @@ use crate::streams::Stream;
 pub(crate) struct Selection {
     /// The streams, by id.
     pub streams: Vec<Arc<Stream>>,
-    /// Their parts, in no particular order.
+    /// Their parts; those of a stream in the order in which their records came.
     pub parts: Vec<Part>,
 }
 
@@ -46,10 +46,6 @@ impl Db {
         for (index, stream) in streams.iter().enumerate() {
             // One lock for both, so that a block that is being sealed is seen exactly once.
             let head = stream.head.lock();
-            for page in head.memory(start_ns, end_ns) {
-                let Some((min_ns, max_ns)) = page.bounds() else { continue };
-                parts.push(Part { stream: index, min_ns, max_ns, data: PartData::Memory(page) });
-            }
             let within = |block: &&BlockMeta| block.key.min_ns <= end_ns && block.max_ns >= start_ns;
             parts.extend(head.blocks().iter().filter(within).map(|block| Part {
                 stream: index,
@@ -57,6 +53,10 @@ impl Db {
                 max_ns: block.max_ns,
                 data: PartData::Sealed(*block),
             }));
+            for page in head.memory(start_ns, end_ns) {
+                let Some((min_ns, max_ns)) = page.bounds() else { continue };
+                parts.push(Part { stream: index, min_ns, max_ns, data: PartData::Memory(page) });
+            }
         }
         Selection { streams, parts }
     }

@@ -13,8 +13,6 @@ use crate::block::take_labels;
 use crate::store::{BlockMeta, Family};
 use crate::streams::Stream;
 
-/// Replay waits for the sealers when open and waiting blocks exceed the budget by this factor.
-const OVERSHOOT: u64 = 2;
 /// Key in the family `meta`: the id of the next new stream.
 pub(super) const NEXT_ID: &[u8] = b"next_stream";
 /// When a replayed record's block was opened: unknown, so maintenance takes its own first look.
@@ -48,9 +46,7 @@ pub(super) fn replay(shared: &Arc<Shared>) -> Result<u64, Error> {
         })
         .ok_or_else(|| damaged("cannot be decoded"))?;
         seal::when_large(shared, touched.iter());
-        shared.sealers.wait_while(|| {
-            shared.counters.open_bytes.load(Relaxed) > shared.config.open_bytes as u64 * OVERSHOOT
-        });
+        seal::wait_for_room(shared);
         Ok(true)
     })?;
     if lost > 0 {

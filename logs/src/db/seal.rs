@@ -23,6 +23,8 @@ use crate::streams::Stream;
 const SEALERS: usize = 2;
 /// Wait before a block that could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// Appends wait when open and waiting blocks exceed the budget of open ones by this factor.
+const OVERSHOOT: u64 = 2;
 /// How often those who wait for a seal look again.
 const POLL: Duration = Duration::from_millis(2);
 /// When open blocks exceed their budget, the largest are sealed until so much of it is used.
@@ -122,6 +124,15 @@ pub(super) fn spawn(
     Ok(joins)
 }
 
+/// Waits while blocks that are being sealed use as much memory again as open ones may.
+pub(super) fn wait_for_room(shared: &Shared) {
+    let limit = shared.config.open_bytes as u64 * OVERSHOOT;
+    let busy = || shared.counters.open_bytes.load(Relaxed) > limit && !shared.seal_fails.load(Relaxed);
+    if busy() {
+        shared.sealers.wait_while(busy);
+    }
+}
+
 /// Starts sealing those of the streams whose open block is full, and the largest of all while open
 /// blocks use more memory than they may.
 pub(super) fn when_large<'a>(shared: &Shared, touched: impl Iterator<Item = &'a Arc<Stream>>) {
@@ -156,7 +167,10 @@ pub(super) fn when_large<'a>(shared: &Shared, touched: impl Iterator<Item = &'a 
 
 /// Ends a stream's open block and has it sealed.
 pub(super) fn start(shared: &Shared, stream: &Arc<Stream>) -> bool {
-    let started = stream.head.lock().start_sealing();
+    let started = {
+        let _between_commits = shared.inserting.lock();
+        stream.head.lock().start_sealing()
+    };
     if started {
         shared.sealers.enqueue(stream.clone());
     }

@@ -70,6 +70,8 @@ counters! {
     sealed_blocks: "counter" "binnacle_logs_sealed_blocks_total",
     /// Blocks removed by retention.
     expired_blocks: "counter" "binnacle_logs_expired_blocks_total",
+    /// Records removed by delete requests.
+    deleted: "counter" "binnacle_logs_deleted_records_total",
     /// Damaged blocks that reads have met.
     damaged_blocks: "counter" "binnacle_logs_damaged_blocks_total",
     /// Memory of open blocks and of those being sealed.

@@ -116,7 +116,7 @@ pub(super) fn parse_time(text: &str) -> Option<i64> {
     }
     if let Ok(seconds) = text.parse::<f64>() {
         let whole = seconds.floor();
-        if !(whole.abs() < 9e9) {
+        if !whole.is_finite() || whole.abs() >= 9e9 {
             return None;
         }
         let fraction = ((seconds - whole) * 1e9).round() as i64;

@@ -22,14 +22,14 @@ pub(crate) fn check_regex(text: &str) -> Result<usize, String> {
 }
 
 enum Test {
-    Text(Finder<'static>),
+    Text(Box<Finder<'static>>),
     Regex(Regex),
     Pattern(Pattern),
     Ip(IpMatcher),
 }
 
 /// A line filter ready to run.
-pub(super) struct LineTest {
+pub(crate) struct LineTest {
     tests: Vec<Test>,
     negated: bool,
     /// Text that the filter needs; see [`LineTest::rules_out`].
@@ -45,9 +45,10 @@ impl LineTest {
         for text in &filter.texts {
             let (test, needed) = match (filter.op, text) {
                 (_, FilterText::Ip(text)) => (Test::Ip(IpMatcher::new(text)?), Vec::new()),
-                (FilterOp::Contains | FilterOp::NotContains, FilterText::Text(text)) => {
-                    (Test::Text(Finder::new(text.as_bytes()).into_owned()), vec![text.as_bytes().to_vec()])
-                }
+                (FilterOp::Contains | FilterOp::NotContains, FilterText::Text(text)) => (
+                    Test::Text(Box::new(Finder::new(text.as_bytes()).into_owned())),
+                    vec![text.as_bytes().to_vec()],
+                ),
                 (FilterOp::Regex | FilterOp::NotRegex, FilterText::Text(text)) => {
                     (Test::Regex(regex(text)?), literals(text))
                 }

@@ -162,7 +162,7 @@ impl Pipeline {
 }
 
 /// The line as text; what is not UTF-8 is replaced.
-fn text<'s>(line: &'s Cow<'_, [u8]>) -> Cow<'s, str> {
+fn text(line: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(line)
 }
 

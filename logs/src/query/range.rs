@@ -366,7 +366,7 @@ fn aggregate(window: &[(i64, f64)], at_ns: i64, agg: &RangeAgg) -> Option<f64> {
         RangeOp::MinOverTime => values().reduce(|a, b| if b < a || a.is_nan() { b } else { a })?,
         RangeOp::MaxOverTime => values().reduce(|a, b| if b > a || a.is_nan() { b } else { a })?,
         RangeOp::FirstOverTime => values().next()?,
-        RangeOp::LastOverTime => values().last()?,
+        RangeOp::LastOverTime => values().next_back()?,
         RangeOp::StdvarOverTime | RangeOp::StddevOverTime => {
             let center = mean(&mut values());
             let variance = mean(&mut values().map(|value| (value - center) * (value - center)));

@@ -37,6 +37,8 @@ pub(crate) struct Passed<'v, 'a> {
     pub row: &'v mut Row<'a>,
     /// Labels of its stream.
     pub stream: &'a Labels,
+    /// Its index in the part.
+    pub index: usize,
     /// Index of its stream in the selection.
     pub stream_index: usize,
     /// Its metadata as stored.
@@ -151,7 +153,8 @@ fn visit_rows(
         if has_steps && !plan.pipeline.run(&mut row) {
             continue;
         }
-        let mut passed = Passed { row: &mut row, stream, stream_index, metadata, line_len: end - start };
+        let mut passed =
+            Passed { row: &mut row, stream, stream_index, index, metadata, line_len: end - start };
         if !visit(&mut passed)? {
             break;
         }

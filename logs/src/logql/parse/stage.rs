@@ -26,11 +26,14 @@ impl Parser<'_> {
             }
             return Err(self.unexpected("a stage"));
         };
-        // A label may have the name of a stage: then an operator follows.
-        let is_label = matches!(
-            self.peek_after(1),
-            Token::Mark("=" | "!=" | "=~" | "!~" | "==" | "<" | "<=" | ">" | ">=")
-        ) && !matches!(word.as_str(), "json" | "logfmt" | "drop" | "keep" | "label_format");
+        // A label may have the name of a stage: then an operator follows. After a stage that needs no
+        // argument `!=` and `!~` begin a line filter.
+        let compares = match self.peek_after(1) {
+            Token::Mark("!=" | "!~") => !matches!(word.as_str(), "json" | "logfmt" | "unpack" | "decolorize"),
+            Token::Mark("=" | "=~" | "==" | "<" | "<=" | ">" | ">=") => true,
+            _ => false,
+        };
+        let is_label = compares && !matches!(word.as_str(), "drop" | "keep" | "label_format");
         if is_label {
             return Ok(Some(Stage::Label(self.label_filter()?)));
         }
