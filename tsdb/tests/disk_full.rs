@@ -2,6 +2,8 @@
 //!
 //! Runs on small file systems of its own, for which it must be root.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
