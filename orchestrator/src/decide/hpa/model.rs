@@ -378,7 +378,7 @@ impl Decision {
     /// The decision when the new size could not be set: conditions and events say so, and the state
     /// forgets the change.
     pub fn scaling_failed(mut self, before: &HpaState, error: &str) -> Self {
-        self.desired = self.current;
+        let wanted = std::mem::replace(&mut self.desired, self.current);
         self.state.ups.clone_from(&before.ups);
         self.state.downs.clone_from(&before.downs);
         self.state.last_scale_ms = before.last_scale_ms;
@@ -386,7 +386,7 @@ impl Decision {
         self.events.push(Event {
             warning: true,
             reason: "FailedRescale",
-            message: format!("New size: {}; reason: {}; error: {error}", self.desired, self.reason),
+            message: format!("New size: {wanted}; reason: {}; error: {error}", self.reason),
         });
         self.set_condition(
             "AbleToScale",

@@ -81,6 +81,12 @@ fn spread(usage: &Usage) -> f64 {
     }
 }
 
+/// What is left, as a share of all. It never gets to nothing, so that of two nodes with more work than
+/// they can do the less burdened still wins.
+fn headroom(share: f64) -> f64 {
+    if share <= 1.0 { 0.1 + 0.9 * (1.0 - share.max(0.0)) } else { 0.1 / share }
+}
+
 /// 1 up to `fresh_ms`, then straight down to 0 at `stale_ms`.
 fn freshness(load: &NodeLoad, config: &Config) -> f64 {
     match load.age_ms {
@@ -115,7 +121,6 @@ pub(super) fn candidate(
     let blend = |load: f64, requests: f64| freshness * load + (1.0 - freshness) * requests;
     let (cpu, memory) = (blend(by_load.0, by_requests.0), blend(by_load.1, by_requests.1));
     let rejected = rejection(pod, node, view);
-    let headroom = |share: f64| (1.0 - share).clamp(0.0, 1.0);
     let weighted = config.cpu_weight * headroom(cpu) + (1.0 - config.cpu_weight) * headroom(memory);
     let penalty = IMBALANCE_POINTS * (cpu.min(1.0) - memory.min(1.0)).abs()
         + VARIANCE_POINTS * freshness * spread(&load.cpu).max(spread(&load.memory));
