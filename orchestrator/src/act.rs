@@ -1,8 +1,5 @@
 //! Actions: carries out through the nodes' registry what was decided, and reads back what came of it.
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -8,13 +8,11 @@ mod events;
 mod hpa;
 mod oom;
 mod schedule;
-#[cfg(test)]
-mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use binnacle_logs as logs;
-use binnacle_proto::Labels;
+use binnacle_proto::{Labels, STALE_NAN};
 use binnacle_tsdb as tsdb;
 use serde_json::{Map, Value};
 
@@ -71,6 +69,9 @@ pub struct Journal {
     samples: Vec<(Labels, i64, f64)>,
     refs: HashMap<Labels, tsdb::SeriesRef>,
     recent: VecDeque<Value>,
+    /// Series of objects in the round before, and in this one: what is not in the new one has ended.
+    shown: HashSet<Labels>,
+    showing: Option<HashSet<Labels>>,
     /// Records and samples that did not fit while a store took nothing.
     lost: u64,
     last_time_ns: i64,
@@ -86,6 +87,8 @@ impl Journal {
             samples: Vec::new(),
             refs: HashMap::new(),
             recent: VecDeque::new(),
+            shown: HashSet::new(),
+            showing: None,
             lost: 0,
             last_time_ns: 0,
         }
@@ -114,8 +117,30 @@ impl Journal {
         }
         let pairs = labels.iter().copied().chain([("__name__", name), ("job", "binnacle")]);
         match Labels::from_pairs(pairs) {
-            Ok(labels) => self.samples.push((labels, t_ms, value)),
+            Ok(labels) => {
+                if let Some(showing) = &mut self.showing {
+                    showing.insert(labels.clone());
+                }
+                self.samples.push((labels, t_ms, value));
+            }
             Err(error) => tracing::error!(name, %error, "a series of the journal has bad labels"),
+        }
+    }
+
+    /// Begins a round of samples about everything there is: a series of the round before that does not
+    /// come again until [`Journal::end_round`] has ended.
+    pub fn begin_round(&mut self) {
+        self.showing = Some(HashSet::with_capacity(self.shown.len()));
+    }
+
+    /// Ends the round: marks the series that did not come again as stale.
+    pub fn end_round(&mut self, t_ms: i64) {
+        let Some(now) = self.showing.take() else { return };
+        for labels in std::mem::replace(&mut self.shown, now) {
+            if !self.shown.contains(&labels) {
+                self.refs.remove(&labels);
+                self.samples.push((labels, t_ms, STALE_NAN));
+            }
         }
     }
 

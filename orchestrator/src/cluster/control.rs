@@ -4,6 +4,8 @@ mod memory;
 mod placing;
 mod scaling;
 mod status;
+#[cfg(test)]
+mod tests;
 mod workloads;
 
 use std::collections::BTreeMap;
@@ -173,6 +175,7 @@ impl Controller {
         if self.write.is_due(now_ms) {
             let objects = self.objects();
             let view = self.world.view(&objects, now_ms);
+            self.journal.begin_round();
             series::write(&mut self.journal, &self.world, &view, objects.hpas.values(), now_ms);
             let refused = self.refused.len() as f64;
             self.journal.sample("binnacle_cluster_manifests_refused", &[], now_ms, refused);
@@ -182,6 +185,7 @@ impl Controller {
             self.journal.sample("binnacle_journal_waiting", &[], now_ms, waiting);
             let fails = f64::from(u8::from(self.store_fails));
             self.journal.sample("binnacle_cluster_state_unwritable", &[], now_ms, fails);
+            self.journal.end_round(now_ms);
         }
     }
 

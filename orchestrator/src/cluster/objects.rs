@@ -104,9 +104,39 @@ pub struct Deployment {
     /// Hash of the definition.
     pub template_hash: String,
     /// How pods are replaced.
-    pub rollout: Rollout,
+    pub strategy: Strategy,
     /// How long a pod must have been ready to count as available, in milliseconds.
     pub min_ready_ms: i64,
+}
+
+/// How a deployment replaces its pods, as its manifest has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    /// All old pods end before the first new one starts.
+    Recreate,
+    /// Step by step.
+    Rolling {
+        /// Pods above the wanted count during the change.
+        max_surge: Amount,
+        /// Pods that may be missing during the change.
+        max_unavailable: Amount,
+    },
+}
+
+impl Strategy {
+    /// The numbers that hold for this many replicas: surge rounded up, unavailable rounded down, and
+    /// not both nothing, which would never get anywhere.
+    pub fn for_replicas(self, replicas: u32) -> Rollout {
+        match self {
+            Self::Recreate => Rollout::Recreate,
+            Self::Rolling { max_surge, max_unavailable } => {
+                let max_surge = max_surge.of_rounded_up(replicas);
+                let max_unavailable = max_unavailable.of_rounded_down(replicas);
+                let least = u32::from(max_surge == 0);
+                Rollout::Rolling { max_surge, max_unavailable: max_unavailable.max(least) }
+            }
+        }
+    }
 }
 
 /// A `Pod` of its own.
@@ -146,6 +176,11 @@ pub enum Amount {
 }
 
 impl Amount {
+    /// Whether it is nothing, of whatever.
+    pub fn is_nothing(self) -> bool {
+        matches!(self, Self::Count(0) | Self::Percent(0))
+    }
+
     /// Of `total`, rounded up.
     pub fn of_rounded_up(self, total: u32) -> u32 {
         match self {

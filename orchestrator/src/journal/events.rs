@@ -6,7 +6,7 @@ use super::{Journal, Kind, object};
 use crate::nodes::Event;
 
 impl Journal {
-    /// Notes an event of a node. Those about memory stand beside the OOM scorer's decisions.
+    /// Notes an event of a node, at the time it arrived; its own time is `event_time_ms`. Those about memory stand beside the OOM scorer's decisions.
     pub fn node_event(&mut self, event: &Event, now_ms: i64) {
         let e = &event.event;
         let kind = if e.reason.contains("OOM") || e.reason == "Evicted" { Kind::Oom } else { Kind::Node };
@@ -20,9 +20,7 @@ impl Journal {
             "fields": fields,
             "event_time_ms": e.time_ms,
         });
-        // An event that waited on the node keeps its own time, within what the stores take.
-        let time_ms = if (now_ms - e.time_ms).abs() < 3_600_000 { e.time_ms } else { now_ms };
-        self.record(kind, &e.namespace, Some(&event.node), time_ms, object(body));
+        self.record(kind, &e.namespace, Some(&event.node), now_ms, object(body));
     }
 
     /// Notes that pods of a deployment were made or ended.

@@ -11,8 +11,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::document::Document;
 use super::{Wrong, hpa, pod};
-use crate::cluster::objects::{Amount, BarePod, Budget, BudgetRule, Deployment, Key, Objects};
-use crate::decide::{Requirement, RequirementTest, Rollout, Selector};
+use crate::cluster::objects::{Amount, BarePod, Budget, BudgetRule, Deployment, Key, Objects, Strategy};
+use crate::decide::{Requirement, RequirementTest, Selector};
 
 /// Where a field is wrong: line, field, message.
 type Place = (Option<u64>, String, String);
@@ -120,25 +120,19 @@ fn deployment(spec: DeploymentSpec) -> Result<Deployment, Wrong> {
     let template_hash = definition.hash();
     let strategy = spec.strategy.unwrap_or_default();
     let rolling = strategy.rolling_update.unwrap_or_default();
-    let rollout = match strategy.type_.as_deref() {
-        Some("Recreate") => Rollout::Recreate,
+    let strategy = match strategy.type_.as_deref() {
+        Some("Recreate") => Strategy::Recreate,
         None | Some("RollingUpdate") => {
             let quarter = Amount::Percent(25);
-            let surge = amount(rolling.max_surge, quarter)
+            let max_surge = amount(rolling.max_surge, quarter)
                 .map_err(|m| Wrong::new("strategy.rollingUpdate.maxSurge", m))?;
-            let unavailable = amount(rolling.max_unavailable, quarter)
+            let max_unavailable = amount(rolling.max_unavailable, quarter)
                 .map_err(|m| Wrong::new("strategy.rollingUpdate.maxUnavailable", m))?;
-            let max_surge = surge.of_rounded_up(replicas);
-            let mut max_unavailable = unavailable.of_rounded_down(replicas);
-            if max_surge == 0 && max_unavailable == 0 {
-                if surge.of_rounded_up(100) == 0 && unavailable.of_rounded_down(100) == 0 {
-                    let message = "must not be 0 when maxSurge is 0";
-                    return Err(Wrong::new("strategy.rollingUpdate.maxUnavailable", message));
-                }
-                // As in Kubernetes: both rounded to nothing would never get anywhere.
-                max_unavailable = 1;
+            if max_surge.is_nothing() && max_unavailable.is_nothing() {
+                let message = "must not be 0 when maxSurge is 0";
+                return Err(Wrong::new("strategy.rollingUpdate.maxUnavailable", message));
             }
-            Rollout::Rolling { max_surge, max_unavailable }
+            Strategy::Rolling { max_surge, max_unavailable }
         }
         Some(other) => {
             let message = format!("{other:?} is neither RollingUpdate nor Recreate");
@@ -151,7 +145,7 @@ fn deployment(spec: DeploymentSpec) -> Result<Deployment, Wrong> {
         selector,
         definition: Arc::new(definition),
         template_hash,
-        rollout,
+        strategy,
         min_ready_ms,
     })
 }

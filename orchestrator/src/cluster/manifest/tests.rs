@@ -43,7 +43,8 @@ fn a_deployment_is_read_with_kubernetes_defaults() {
     let objects = parse_text(WEB).unwrap();
     let web = &objects.deployments[&key("web")];
     assert_eq!(web.replicas, 2);
-    assert_eq!(web.rollout, Rollout::Rolling { max_surge: 1, max_unavailable: 0 });
+    assert_eq!(web.strategy.for_replicas(2), Rollout::Rolling { max_surge: 1, max_unavailable: 0 });
+    assert_eq!(web.strategy.for_replicas(8), Rollout::Rolling { max_surge: 2, max_unavailable: 2 });
     let template = &web.definition.template;
     assert_eq!(template.qos(), Qos::Burstable);
     assert_eq!(template.requests().cpu(), 250);

@@ -47,15 +47,18 @@ impl World {
         let deployments = objects
             .deployments
             .iter()
-            .map(|(key, deployment)| DeploymentView {
-                namespace: key.namespace.clone(),
-                name: key.name.clone(),
-                replicas: self.replicas(&key.to_string(), deployment.replicas),
-                selector: deployment.selector.clone(),
-                template: deployment.definition.template.clone(),
-                template_hash: deployment.template_hash.clone(),
-                rollout: deployment.rollout,
-                min_ready_ms: deployment.min_ready_ms,
+            .map(|(key, deployment)| {
+                let replicas = self.replicas(&key.to_string(), deployment.replicas);
+                DeploymentView {
+                    namespace: key.namespace.clone(),
+                    name: key.name.clone(),
+                    replicas,
+                    selector: deployment.selector.clone(),
+                    template: deployment.definition.template.clone(),
+                    template_hash: deployment.template_hash.clone(),
+                    rollout: deployment.strategy.for_replicas(replicas),
+                    min_ready_ms: deployment.min_ready_ms,
+                }
             })
             .collect();
         ClusterView { nodes, pods, deployments }
