@@ -100,3 +100,6 @@ pub struct RangeSeries {
 pub struct Engine {
     config: EngineConfig,
 }
+
+#[cfg(test)]
+mod tests;

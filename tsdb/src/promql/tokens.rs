@@ -55,7 +55,10 @@ pub(super) fn tokens(query: &str) -> Vec<Token<'_>> {
                 at = end_of_number(bytes, at);
                 Kind::Number
             }
-            _ if byte.is_ascii_alphabetic() || byte == b'_' || (byte == b':' && is_word_colon(bytes, at)) => {
+            _ if byte.is_ascii_alphabetic()
+                || byte == b'_'
+                || (byte == b':' && braces == 0 && is_word_colon(bytes, at)) =>
+            {
                 while at < bytes.len() && is_word(bytes[at], braces == 0) {
                     at += 1;
                 }
@@ -138,6 +141,7 @@ mod tests {
             ["a:b", "{", "c", "=~", "\"x\\\"y\"", "}", "[", "5m", ":", "1m", "]"]
         );
         assert_eq!(texts("1e-3+.5 # no\n>=bool 0x1F"), ["1e-3", "+", ".5", ">=", "bool", "0x1F"]);
+        assert_eq!(texts("{[5m]:a"), ["{", "[", "5m", "]", ":", "a"]);
         assert_eq!(texts("é \"unended"), ["é", "\"unended"]);
     }
 }

@@ -54,10 +54,11 @@ impl Evaluation<'_> {
         let last_ms = selector.when.reference(grid.end_ms());
         let hints = Hints { step_ms: step_of(grid), range_ms: 0, function: None };
         let series = self.each_series(selector, (first_ms, last_ms), hints, |labels, points| {
+            self.guard.charge_bytes(Series::cost(grid.steps))?;
             let Some(floats) = latest_column(points, selector.when, grid, self.lookback_ms, &value) else {
+                self.guard.release_bytes(Series::cost(grid.steps));
                 return Ok(None);
             };
-            self.guard.charge_bytes(Series::cost(grid.steps))?;
             Ok(Some(Series { labels: labels.clone(), drop_name: false, floats }))
         })?;
         let charge = Charge::adopt(self.guard, series.len() as u64 * Series::cost(grid.steps));

@@ -181,11 +181,13 @@ impl Sweep<'_> {
     }
 
     fn series(&self, labels: &Labels, name_dropped: bool, points: &Points) -> Result<Option<Series>, Error> {
+        let cost = Series::cost(self.grid.steps);
+        self.evaluation.guard.charge_bytes(cost)?;
         let floats = self.column(points)?;
         if !floats.has_any() {
+            self.evaluation.guard.release_bytes(cost);
             return Ok(None);
         }
-        self.evaluation.guard.charge_bytes(Series::cost(self.grid.steps))?;
         if !name_dropped {
             self.note_gauge(labels);
         }
