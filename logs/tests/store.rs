@@ -35,7 +35,8 @@ fn lines(db: &Db, text: &str) -> Vec<String> {
     };
     let Value::Streams(streams) = db.query(&query).unwrap().value else { panic!("not lines") };
     let mut entries: Vec<_> = streams.into_iter().flat_map(|stream| stream.entries).collect();
-    entries.sort_by_key(|entry| entry.time_ns);
+    // Of one instant, any order will do.
+    entries.sort_by(|a, b| (a.time_ns, &a.line).cmp(&(b.time_ns, &b.line)));
     entries.into_iter().map(|entry| String::from_utf8(entry.line).unwrap()).collect()
 }
 

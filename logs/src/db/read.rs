@@ -14,7 +14,7 @@ use crate::streams::Stream;
 pub(crate) struct Selection {
     /// The streams, by id.
     pub streams: Vec<Arc<Stream>>,
-    /// Their parts; those of a stream in the order in which their records came.
+    /// Their parts, in no particular order.
     pub parts: Vec<Part>,
 }
 

@@ -51,8 +51,6 @@ pub(super) fn evaluate(
     let mut selection = db.select(&log.matchers, plan.start_ns, plan.end_ns);
     guard.selected(selection.streams.len());
     if backward {
-        // Of one instant, what came last comes first.
-        selection.parts.reverse();
         selection.parts.sort_by_key(|part| std::cmp::Reverse(part.max_ns));
     } else {
         selection.parts.sort_by_key(|part| part.min_ns);
