@@ -16,7 +16,7 @@ use super::json::{
 };
 use super::params::Params;
 use super::{Api, metrics};
-use crate::promql::{Answer, QueryOptions, Value};
+use crate::promql::{Answer, PlanNode, QueryOptions, Value};
 use crate::select::Guard;
 
 /// Steps of a range query at most, as in Prometheus.
@@ -25,12 +25,21 @@ const MAX_POINTS: i64 = 11_000;
 /// Chunks of an answer that may wait for a slow client.
 const CHUNKS_IN_FLIGHT: usize = 4;
 
-/// `GET|POST /api/v1/query`: `query`, `time`, `timeout`, `limit`, `lookback_delta`, `stats`.
+/// `GET|POST /api/v1/query`: `query`, `time`, `timeout`, `limit`, `lookback_delta`, `stats`;
+/// and, beyond Prometheus, `explain=1` for the plan with its costs.
 pub(super) async fn instant(State(api): State<Api>, params: Params) -> Outcome {
     let at_ms = params.time_or("time", api.now_ms())?;
     let request = Request::read(&params, at_ms)?;
-    evaluate(api, request, move |api, query, options| api.0.engine.instant(&api.0.db, query, at_ms, options))
-        .await
+    let explain = request.explain;
+    evaluate(api, request, move |api, query, options| {
+        let (engine, db) = (&api.0.engine, &api.0.db);
+        if explain {
+            let (answer, plan) = engine.explain_instant(db, query, at_ms, options)?;
+            return Ok((answer, Some(plan)));
+        }
+        Ok((engine.instant(db, query, at_ms, options)?, None))
+    })
+    .await
 }
 
 /// `GET|POST /api/v1/query_range`: as `query`, with `start`, `end`, `step`.
@@ -57,8 +66,14 @@ pub(super) async fn range(State(api): State<Api>, params: Params) -> Outcome {
         ));
     }
     let request = Request::read(&params, end_ms)?;
+    let explain = request.explain;
     evaluate(api, request, move |api, query, options| {
-        api.0.engine.range(&api.0.db, query, start_ms, end_ms, step_ms, options)
+        let (engine, db) = (&api.0.engine, &api.0.db);
+        if explain {
+            let (answer, plan) = engine.explain_range(db, query, start_ms, end_ms, step_ms, options)?;
+            return Ok((answer, Some(plan)));
+        }
+        Ok((engine.range(db, query, start_ms, end_ms, step_ms, options)?, None))
     })
     .await
 }
@@ -83,6 +98,7 @@ struct Request {
     lookback: Option<Duration>,
     limit: Option<usize>,
     stats: bool,
+    explain: bool,
 }
 
 impl Request {
@@ -94,6 +110,7 @@ impl Request {
             lookback: params.duration("lookback_delta")?.filter(|delta| !delta.is_zero()),
             limit: params.limit("limit")?,
             stats: params.one("stats").is_some(),
+            explain: matches!(params.one("explain"), Some("1" | "true")),
         })
     }
 }
@@ -110,7 +127,7 @@ impl Drop for CancelOnDrop {
 #[expect(clippy::disallowed_methods, reason = "the deadline of a request counts from its arrival")]
 async fn evaluate<F>(api: Api, request: Request, run: F) -> Outcome
 where
-    F: FnOnce(&Api, &str, &QueryOptions) -> Result<Answer, crate::Error> + Send + 'static,
+    F: FnOnce(&Api, &str, &QueryOptions) -> Result<(Answer, Option<PlanNode>), crate::Error> + Send + 'static,
 {
     let began = Instant::now();
     let limits = api.limits(request.timeout);
@@ -130,13 +147,14 @@ where
         let _permit = permit;
         let running = metrics::Running::start(&worker.0.counters);
         let options = QueryOptions { guard, lookback: request.lookback };
-        let answer =
+        let (answer, plan) =
             run(&worker, &request.query, &options).map_err(|error| explained(error, &request.query))?;
         running.evaluated(began.elapsed(), options.guard.samples());
         let mut json = JsonWriter::new(parts);
         // A client that has gone is not an error of the query.
-        let _: Result<(), Gone> = write_answer(&mut json, &answer, &request, &options.guard, began.elapsed())
-            .and_then(|()| json.finish());
+        let _: Result<(), Gone> =
+            write_answer(&mut json, &answer, plan.as_ref(), &request, &options.guard, began.elapsed())
+                .and_then(|()| json.finish());
         Ok(())
     });
     let body = match received.recv().await {
@@ -176,6 +194,7 @@ fn explained(error: crate::Error, query: &str) -> ApiError {
 fn write_answer(
     json: &mut JsonWriter,
     answer: &Answer,
+    plan: Option<&PlanNode>,
     request: &Request,
     guard: &Guard,
     took: Duration,
@@ -231,6 +250,11 @@ fn write_answer(
             guard.peak_bytes()
         );
         json.raw(&text);
+    }
+    if let Some(plan) = plan {
+        json.raw(",\"explain\":");
+        // A plan is numbers and texts: it always has a JSON form.
+        json.raw(&serde_json::to_string(plan).unwrap_or_default());
     }
     json.raw("}");
     let cut = truncated.then_some("results truncated due to limit");

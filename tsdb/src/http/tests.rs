@@ -304,3 +304,121 @@ async fn answers_allow_other_origins_and_are_compressed_when_asked() {
     let answer: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(answer["data"].as_array().unwrap().len(), 100);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn queries_are_answered_as_prometheus_answers_them() {
+    let server = Server::start();
+    for (job, value) in [("a", 1.5), ("b", 2.0)] {
+        server.append("m", &[("job", job)], &[(NOW_MS - 30_000, value), (NOW_MS, value * 2.0)]).await;
+    }
+    let (status, answer) = server.get("/api/v1/query?query=sum(m)&time=1700000000").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(
+        answer,
+        json!({"status": "success", "data": {"resultType": "vector", "result": [
+            {"metric": {}, "value": [1_700_000_000, "7"]}
+        ]}})
+    );
+    let (_, answer) = server.get("/api/v1/query?query=%22text%22&time=1700000000.5").await;
+    assert_eq!(answer["data"], json!({"resultType": "string", "result": [1_700_000_000.5, "text"]}));
+    let (_, answer) = server.post_form("/api/v1/query", "query=m&limit=1&stats=all&time=1700000000").await;
+    assert_eq!(answer["data"]["result"].as_array().unwrap().len(), 1);
+    assert_eq!(answer["warnings"], json!(["results truncated due to limit"]));
+    assert!(answer["data"]["stats"]["samples"]["totalQueryableSamples"].as_u64().unwrap() >= 2, "{answer}");
+    let path = "/api/v1/query_range?query=m&start=1699999970&end=1700000000&step=30";
+    let (_, answer) = server.get(path).await;
+    assert_eq!(answer["data"]["resultType"], "matrix");
+    assert_eq!(answer["data"]["result"][0]["values"], json!([[1_699_999_970, "1.5"], [1_700_000_000, "3"]]));
+    let (status, answer) = server.get("/api/v1/query?query=m+*+on(none)+m").await;
+    assert_eq!((status, &answer["errorType"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("execution")));
+    let metrics = server.api.metrics_text();
+    assert!(metrics.contains("binnacle_query_failures_total 1\n"), "{metrics}");
+    assert!(metrics.contains("binnacle_queries_running 0\n"), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_answers_come_in_parts_and_whole() {
+    let server = Server::start();
+    let samples: Vec<(i64, f64)> = (0..2000).map(|i| (NOW_MS - i * 1000, i as f64 + 0.25)).collect();
+    for i in 0..20 {
+        server.append("big", &[("i", &i.to_string())], &samples).await;
+    }
+    let path = "/api/v1/query_range?query=big&start=1699998001&end=1700000000&step=1";
+    let response = server.send(Request::get(path).body(Body::empty()).unwrap()).await;
+    assert!(response.headers().get(header::CONTENT_LENGTH).is_none(), "it is streamed");
+    let answer = body_json(response).await;
+    let series = answer["data"]["result"].as_array().unwrap();
+    assert_eq!(series.len(), 20);
+    assert!(series.iter().all(|one| one["values"].as_array().unwrap().len() == 2000));
+    // A client that reads the beginning and goes away leaves nothing running.
+    let response = server.send(Request::get(path).body(Body::empty()).unwrap()).await;
+    drop(response);
+    for _ in 0..500 {
+        if server.api.metrics_text().contains("binnacle_queries_running 0\n") {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("a query goes on though its client has gone");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_of_a_query_are_named() {
+    let config = ApiConfig { query_max_samples: 10, query_concurrency: 1, ..ApiConfig::default() };
+    let server = Server::with(config);
+    let samples: Vec<(i64, f64)> = (0..100).map(|i| (NOW_MS - i * 1000, 1.0)).collect();
+    server.append("m", &[], &samples).await;
+    let (status, answer) = server.get("/api/v1/query?query=sum_over_time(m[2m])").await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(answer["error"].as_str().unwrap().contains("query.max_samples"), "{answer}");
+    let _busy = server.api.0.queries.clone().acquire_owned().await.unwrap();
+    let (status, answer) = server.get("/api/v1/query?query=1&timeout=50ms").await;
+    assert_eq!((status, &answer["errorType"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("timeout")));
+    assert!(answer["error"].as_str().unwrap().contains("http.query_concurrency"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_prometheus_servers_read_samples() {
+    let server = Server::start();
+    server.append("m", &[("job", "a")], &[(NOW_MS - 1000, 1.5), (NOW_MS, 2.5)]).await;
+    let request = |kind: u64| {
+        let (mut matcher, mut query, mut request) = (Vec::new(), Vec::new(), Vec::new());
+        put::bytes(&mut matcher, 2, b"__name__");
+        put::bytes(&mut matcher, 3, b"m");
+        put::number(&mut query, 1, (NOW_MS - 60_000) as u64);
+        put::number(&mut query, 2, NOW_MS as u64);
+        put::bytes(&mut query, 3, &matcher);
+        put::bytes(&mut request, 1, &query);
+        put::number(&mut request, 2, kind);
+        let body = snap::raw::Encoder::new().compress_vec(&request).unwrap();
+        Request::post("/api/v1/read").body(Body::from(body)).unwrap()
+    };
+    let response = server.send(request(0)).await;
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "application/x-protobuf");
+    let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    let body = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
+    let (mut result, mut response) = (Vec::new(), Vec::new());
+    let series = v1_series(&[("__name__", "m"), ("job", "a")], &[(NOW_MS - 1000, 1.5), (NOW_MS, 2.5)]);
+    put::bytes(&mut result, 1, &series);
+    put::bytes(&mut response, 1, &result);
+    assert_eq!(body, response);
+    let response = server.send(request(1)).await;
+    let kind = response.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
+    assert!(kind.contains("prometheus.ChunkedReadResponse"), "{kind}");
+    let frame = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    assert_eq!(usize::from(frame[0]), frame.len() - 5);
+    let federated = server.send(Request::get("/federate?match[]=m").body(Body::empty()).unwrap()).await;
+    let text = to_bytes(federated.into_body(), 1 << 20).await.unwrap();
+    assert_eq!(text, format!("# TYPE m untyped\nm{{job=\"a\"}} 2.5 {NOW_MS}\n"));
+}
+
+#[tokio::test]
+async fn the_admin_api_is_closed_unless_opened() {
+    let closed = Server::start();
+    let (status, answer) = closed.post_form("/api/v1/admin/tsdb/delete_series", "match[]=m").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer["error"].as_str().unwrap().contains("http.enable_admin_api"), "{answer}");
+    let open = Server::with(ApiConfig { enable_admin_api: true, ..ApiConfig::default() });
+    let (status, answer) = open.post_form("/api/v1/admin/tsdb/delete_series", "").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
+}
