@@ -59,8 +59,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let mut tasks = Tasks::default();
     let (pods, inbox, events) = pods::channel();
     tasks.spawn("pods", pods::run(context.clone(), inbox));
-    tasks.spawn("control", control::run(context.clone(), pods, events));
-    tasks.spawn("logs", logs::run(context.clone()));
+    tasks.spawn("control", control::run(context.clone(), pods.clone(), events));
+    tasks.spawn("logs", logs::run(context.clone(), pods));
     tasks.spawn("collectors", collect::run(context.clone()));
     if let Some(address) = context.config.http {
         let listener = http::bind(address).await?;

@@ -1,10 +1,132 @@
-//! Not built yet: waits for the end.
+//! Container logs: found, followed through rotation, joined, sent; each line once.
+//!
+//! ```text
+//! CRI files ────┐            ┌─ partial lines joined
+//! hostPath files┴─► groups ──┴─ units ─► uplink ══► server
+//!                     ▲                               │ durable
+//!                     └──── checkpoint ◄──────────────┘
+//! ```
+//! A file has a source that is unique for good and is saved before its first line is sent; lines carry the position
+//! where they end. So a server that remembers the largest end of each source stores each line once, whatever is read
+//! again after a restart.
 
-use crate::Error;
+mod checkpoint;
+mod content;
+mod cri;
+mod group;
+mod hostpath;
+mod join;
+mod ledger;
+mod tailer;
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
 use crate::agent::Context;
+use crate::pods::Handle;
+use crate::uplink::{LogLines, OnDurable};
+use crate::{Error, clock};
+use tailer::{Setup, Tailer};
 
-/// Runs until shutdown.
-pub(crate) async fn run(context: Context) -> Result<(), Error> {
-    context.shutdown.cancelled().await;
-    Ok(())
+/// Time between two looks for new files.
+const SCAN_MS: i64 = 1000;
+
+/// Time between two writes of the checkpoint.
+const SAVE_MS: i64 = 1000;
+
+/// Pause when nothing was read.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Pause when there is work that has to wait: the uplink is busy, or a file is looked for.
+const SHORT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Blocks on their way to the uplink.
+const HANDOVER: usize = 16;
+
+/// Runs until shutdown. What is read and not stored then is read again by the next agent.
+///
+/// # Errors
+/// When the checkpoint cannot be read or written.
+pub(crate) async fn run(context: Context, pods: Handle) -> Result<(), Error> {
+    let config = &context.config;
+    let path = config.state_dir.join("logs.json");
+    let tailer = Tailer::open(Setup {
+        node: config.node.clone(),
+        job: config.container_labels.get("job").cloned().unwrap_or_default(),
+        pod_log_dir: config.pod_log_dir.clone(),
+        checkpoint: path.clone(),
+        metrics: context.metrics.clone(),
+    })
+    .map_err(|e| Error::io(&path, e))?;
+    let (out, mut to_send) = mpsc::channel::<(LogLines, OnDurable)>(HANDOVER);
+    let uplink = context.uplink.clone();
+    let forward = async move {
+        while let Some((lines, on_durable)) = to_send.recv().await {
+            if uplink.send_logs(lines, on_durable).await.is_err() {
+                return;
+            }
+        }
+    };
+    let shutdown = context.shutdown.clone();
+    tokio::select! {
+        result = follow(tailer, &pods, out, &shutdown) => result.map_err(|e| Error::io(&path, e)),
+        () = forward => {
+            // The uplink has ended: so will the agent.
+            shutdown.cancelled().await;
+            Ok(())
+        }
+    }
 }
+
+async fn follow(
+    mut tailer: Tailer,
+    pods: &Handle,
+    out: mpsc::Sender<(LogLines, OnDurable)>,
+    shutdown: &tokio_util::sync::CancellationToken,
+) -> std::io::Result<()> {
+    let (mut next_scan_ms, mut next_save_ms) = (0, 0);
+    let mut waiting = std::collections::VecDeque::new();
+    loop {
+        let now_ms = clock::now_ms();
+        if now_ms >= next_scan_ms {
+            next_scan_ms = now_ms + SCAN_MS;
+            tailer.scan(&pods.log_mounts(), now_ms);
+        } else {
+            tailer.scan_urgent(now_ms);
+        }
+        if now_ms >= next_save_ms {
+            next_save_ms = now_ms + SAVE_MS;
+            if let Err(e) = tailer.save_if_moved() {
+                tracing::error!(error = %e, "positions in log files could not be saved");
+            }
+        }
+        if waiting.is_empty() {
+            match tailer.read(clock::now_ns()) {
+                Ok(blocks) => waiting.extend(blocks),
+                // Nothing of a new file is sent before it is saved: a full disk stops new files.
+                Err(e) => tracing::error!(error = %e, "positions in log files could not be saved"),
+            }
+        }
+        let idle = waiting.is_empty();
+        while let Ok(permit) = out.try_reserve() {
+            let Some(block) = waiting.pop_front() else { break };
+            permit.send(block);
+        }
+        let pause = match (idle, waiting.is_empty()) {
+            (true, _) => PAUSE,
+            (false, false) => SHORT_PAUSE,
+            (false, true) => Duration::ZERO,
+        };
+        if pause.is_zero() {
+            tokio::task::yield_now().await;
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return tailer.save_if_moved(),
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! How the rest of the agent speaks with the pod runtime: bounded queues each way.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
 
@@ -51,17 +52,34 @@ pub(super) enum Request {
     Evict { what: node::EvictPod, answer: oneshot::Sender<Answer> },
 }
 
+/// A host path that a container writes to, where its log files may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogMount {
+    pub(crate) namespace: String,
+    pub(crate) pod: String,
+    pub(crate) container: String,
+    pub(crate) host_path: PathBuf,
+    /// Where the container sees it.
+    pub(crate) mount_path: PathBuf,
+    /// Which files are logs, as the container sees them, from the annotation `binnacle.io/logs`; `*.log` without.
+    pub(crate) patterns: Vec<String>,
+    /// When the pod started: older files are not its own.
+    pub(crate) started_ms: i64,
+}
+
 /// Asks the runtime for actions, and shows the state of its pods. Clones share the queue.
 #[derive(Clone)]
 pub(crate) struct Handle {
     requests: mpsc::SyncSender<Request>,
     statuses: watch::Receiver<Arc<Vec<node::PodStatus>>>,
+    log_mounts: watch::Receiver<Arc<Vec<LogMount>>>,
 }
 
 /// The runtime's end of the queues.
 pub(crate) struct Inbox {
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) statuses: watch::Sender<Arc<Vec<node::PodStatus>>>,
+    pub(super) log_mounts: watch::Sender<Arc<Vec<LogMount>>>,
     pub(super) events: events::Sender<node::NodeEvent>,
 }
 
@@ -82,9 +100,10 @@ impl Inbox {
 pub(crate) fn channel() -> (Handle, Inbox, events::Receiver<node::NodeEvent>) {
     let (requests_in, requests) = mpsc::sync_channel(MAX_REQUESTS);
     let (statuses_in, statuses) = watch::channel(Arc::default());
+    let (mounts_in, log_mounts) = watch::channel(Arc::default());
     let (events_in, events) = events::channel(MAX_EVENTS);
-    let inbox = Inbox { requests, statuses: statuses_in, events: events_in };
-    (Handle { requests: requests_in, statuses }, inbox, events)
+    let inbox = Inbox { requests, statuses: statuses_in, log_mounts: mounts_in, events: events_in };
+    (Handle { requests: requests_in, statuses, log_mounts }, inbox, events)
 }
 
 impl Handle {
@@ -112,6 +131,11 @@ impl Handle {
     /// The pods' states; marked as changed on every change and every 10 s.
     pub(crate) fn statuses(&self) -> watch::Receiver<Arc<Vec<node::PodStatus>>> {
         self.statuses.clone()
+    }
+
+    /// Host paths that the pods' containers write to.
+    pub(crate) fn log_mounts(&self) -> Arc<Vec<LogMount>> {
+        self.log_mounts.borrow().clone()
     }
 
     async fn ask(&self, request: impl FnOnce(oneshot::Sender<Answer>) -> Request) -> Answer {

@@ -96,7 +96,7 @@ impl Runtime {
         self.limit_pod(&pod)?;
         let limits = Limits {
             cpu_shares: qos::cpu_shares(container.requests, container.limits),
-            cpu_quota_us: qos::cpu_quota_us(container.limits.cpu_millis),
+            cpu_quota_us: qos::cpu_quota_us(self.within_node(container.limits.cpu_millis)),
             memory_bytes: container.limits.memory_bytes,
             oom_group: true,
         };

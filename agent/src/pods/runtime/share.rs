@@ -34,9 +34,18 @@ impl Runtime {
         Ok(())
     }
 
+    /// The kernel takes no CPU limit above the node's own: more cannot be had anyway.
+    pub(super) fn within_node(&self, cpu_millis: u64) -> u64 {
+        match self.limits_node {
+            Some(node) if node.cpu_millis > 0 => cpu_millis.min(node.cpu_millis),
+            _ => cpu_millis,
+        }
+    }
+
     /// A pod gets what its containers get together; where one of them has no limit, the pod has none.
     pub(super) fn limit_pod(&self, pod: &Pod) -> Result<(), String> {
-        let (requests, limits) = sum(pod);
+        let (requests, mut limits) = sum(pod);
+        limits.cpu_millis = self.within_node(limits.cpu_millis);
         let group = self.setup.tree.group(&pod_cgroup(pod));
         group.limit(&limits_of(requests, limits)).map_err(|e| format!("limits: {e}"))
     }

@@ -6,6 +6,10 @@ use binnacle_proto::node;
 
 use super::command::read_adj;
 use super::{PodEntry, Runtime};
+use crate::pods::LogMount;
+
+/// Says which files on host paths are logs: paths as the container sees them, with `*`, separated by commas.
+const LOGS_ANNOTATION: &str = "binnacle.io/logs";
 
 impl Runtime {
     /// Shows the states to whoever watches.
@@ -18,6 +22,14 @@ impl Runtime {
         let pods = self.pods.values().map(|pod| self.pod_status(pod, now_ms));
         let statuses: Vec<node::PodStatus> = pods.chain(self.refused.values().cloned()).collect();
         self.inbox.statuses.send_replace(Arc::new(statuses));
+        let mounts: Vec<LogMount> = self.pods.values().flat_map(log_mounts).collect();
+        self.inbox.log_mounts.send_if_modified(|shown| {
+            let changed = **shown != mounts;
+            if changed {
+                *shown = Arc::new(mounts);
+            }
+            changed
+        });
     }
 
     fn pod_status(&self, entry: &PodEntry, now_ms: i64) -> node::PodStatus {
@@ -63,6 +75,29 @@ impl Runtime {
         }
         status
     }
+}
+
+/// Where the pod's containers may write log files.
+fn log_mounts(entry: &PodEntry) -> Vec<LogMount> {
+    let pod = &entry.record.pod;
+    let patterns = pod.annotations.get(LOGS_ANNOTATION).map(String::as_str).unwrap_or_default();
+    let patterns = patterns.split(',').map(str::trim).filter(|pattern| !pattern.is_empty());
+    let patterns: Vec<String> = patterns.map(str::to_owned).collect();
+    let mut found = Vec::new();
+    for container in &pod.containers {
+        for mount in container.mounts.iter().filter(|mount| !mount.read_only) {
+            found.push(LogMount {
+                namespace: pod.namespace.clone(),
+                pod: pod.name.clone(),
+                container: container.name.clone(),
+                host_path: mount.host_path.clone().into(),
+                mount_path: mount.mount_path.clone().into(),
+                patterns: patterns.clone(),
+                started_ms: entry.record.started_ms,
+            });
+        }
+    }
+    found
 }
 
 /// Kubernetes' phase of a pod, a short reason and a message.

@@ -280,11 +280,12 @@ fn a_leak_is_killed_at_the_limit_of_a_real_cgroup_and_counted_once() {
 fn commands_act_on_real_processes_and_cgroups_and_are_read_back() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(dir.path());
+    config.capacity.cpu_millis = Some(1000);
     let Some(tree) = real_cgroups(&mut config, "commands") else { return };
     let mut fixture = fixture(config, tree.clone());
     let mut spec = message("u1", &["/bin/sh", "-c", "sleep 100 & sleep 100"]);
     spec.qos_class = "Burstable".to_owned();
-    spec.containers[0].limits = Some(node::Resources { cpu_millis: 0, memory_bytes: 64 << 20 });
+    spec.containers[0].limits = Some(node::Resources { cpu_millis: 4000, memory_bytes: 64 << 20 });
     fixture.runtime.assign(vec![spec]).unwrap();
     fixture.until("start", |f| f.running("u1"));
     let group = fixture.runtime.pods["u1"].live["main"].group.clone();

@@ -1,0 +1,268 @@
+//! Reads what files have new, and makes lines of it.
+
+use std::io;
+
+use super::{Advance, Format, Group, Stored, TURN_MS, Tail, Unit};
+use crate::logs::content::{Content, HEAD_BYTES, Print, TAIL_BYTES};
+use crate::logs::cri::{self, Piece, Stream};
+use crate::logs::join::MAX_LINE;
+use crate::uplink::{Line, LogLines};
+
+/// Most bytes read at once: what becomes one unit.
+const READ_BYTES: usize = 128 * 1024;
+
+/// Longest raw line that is kept, in bytes: what is put together is not longer, and a CRI line has a beginning.
+const MAX_RAW: usize = MAX_LINE + 256;
+
+/// How a look at a file ended.
+enum Look {
+    /// Something was read.
+    Data(Unit),
+    /// Nothing new.
+    Quiet,
+    /// It is smaller than it was, or has other bytes.
+    Changed,
+}
+
+impl Group {
+    /// Reads on, at most one unit. `None` when there is nothing new.
+    pub(in crate::logs) fn read(&mut self, buffer: &mut Vec<u8>, now_ns: i64) -> Option<Unit> {
+        buffer.resize(READ_BYTES, 0);
+        let now_ms = now_ns / 1_000_000;
+        for at in 0..self.tails.len() {
+            if self.tails[at].drained {
+                continue;
+            }
+            match self.look(at, buffer, now_ns) {
+                Ok(Look::Data(unit)) => return Some(unit),
+                Ok(Look::Quiet) => {}
+                Ok(Look::Changed) => {
+                    tracing::debug!(path = %self.tails[at].path.display(), "log file was truncated or replaced");
+                    self.tails[at].detach(now_ms);
+                    return None;
+                }
+                Err(e) => {
+                    tracing::warn!(path = %self.tails[at].path.display(), error = %e, "log file cannot be read");
+                    return None;
+                }
+            }
+            let tail = &self.tails[at];
+            let two_newer = self.tails.len() - at > 2;
+            let turned = tail.replaced_ms.is_some_and(|since| two_newer || now_ms - since >= TURN_MS);
+            if tail.content.is_none() || !turned {
+                return None;
+            }
+            self.tails[at].drained = true;
+            if let Some(unit) = self.end_of_file(at, now_ns) {
+                return Some(unit);
+            }
+            self.retire();
+            return self.read(buffer, now_ns);
+        }
+        self.give_up()
+    }
+
+    fn look(&mut self, at: usize, buffer: &mut [u8], now_ns: i64) -> io::Result<Look> {
+        let tail = &mut self.tails[at];
+        let Some(content) = &tail.content else { return Ok(Look::Quiet) };
+        let next = tail.offset + tail.pending_len;
+        if let Some((size, written_ns)) = content.looks()? {
+            if size < next {
+                return Ok(Look::Changed);
+            }
+            // Of the same size, yet written to: it may have been truncated and have grown again.
+            if size == next && std::mem::replace(&mut tail.written_ns, written_ns) == written_ns {
+                return Ok(Look::Quiet);
+            }
+            tail.size = tail.size.max(size);
+            if tail.has_other_bytes()? {
+                return Ok(Look::Changed);
+            }
+            if size == next {
+                return Ok(Look::Quiet);
+            }
+            if let (true, Some(content)) = (tail.head.len < HEAD_BYTES, &mut tail.content)
+                && size > tail.head.len as u64
+            {
+                tail.head = content.head(HEAD_BYTES)?;
+                self.advanced = true;
+            }
+        }
+        let Some(content) = &mut tail.content else { return Ok(Look::Quiet) };
+        let have = content.read_at(next, buffer)?;
+        if have == 0 {
+            return Ok(Look::Quiet);
+        }
+        self.ledger.bytes_read.add(have as u64);
+        Ok(Look::Data(self.take(at, &buffer[..have], now_ns)))
+    }
+
+    /// Makes lines of bytes that follow in a file.
+    fn take(&mut self, at: usize, mut bytes: &[u8], now_ns: i64) -> Unit {
+        let begin = self.tails[at].offset;
+        let mut lines: [Vec<Line>; 2] = Default::default();
+        while let Some(end) = memchr::memchr(b'\n', bytes) {
+            let (text, rest) = bytes.split_at(end + 1);
+            bytes = rest;
+            let tail = &mut self.tails[at];
+            tail.keep(text);
+            let start = tail.offset;
+            let raw = std::mem::take(&mut tail.pending);
+            tail.offset += std::mem::take(&mut tail.pending_len);
+            let (file, end) = (tail.id, tail.offset);
+            self.raw_line(&raw, file, start, end, now_ns, &mut lines);
+            // The buffer is used again.
+            let pending = &mut self.tails[at].pending;
+            *pending = raw;
+            pending.clear();
+        }
+        self.tails[at].keep(bytes);
+        self.unit(at, begin, lines)
+    }
+
+    /// A raw line with its end, if it has one.
+    fn raw_line(
+        &mut self,
+        raw: &[u8],
+        file: u64,
+        start: u64,
+        end: u64,
+        now_ns: i64,
+        lines: &mut [Vec<Line>; 2],
+    ) {
+        let text = raw.strip_suffix(b"\n").unwrap_or(raw);
+        let missing = (end - start).saturating_sub(raw.len() as u64);
+        if self.files.format == Format::Cri
+            && let Some(piece) = cri::parse(text)
+        {
+            if let Some((line, cut)) = self.joiner.take(&piece, file, start, end) {
+                self.ledger.bytes_cut.add(cut + missing);
+                lines[piece.stream as usize].push(line);
+            }
+            return;
+        }
+        let time_ns = now_ns.max(self.last_ns + 1);
+        self.last_ns = time_ns;
+        if self.files.format == Format::Cri {
+            // Not of the format: passed on as it is rather than lost.
+            self.ledger.malformed.add(1);
+            let whole = Piece { time_ns, stream: Stream::Stdout, full: true, text };
+            if let Some((line, _)) = self.joiner.take(&whole, file, start, end) {
+                lines[0].push(line);
+            }
+            return;
+        }
+        let kept = &text[..text.len().min(MAX_LINE)];
+        self.ledger.bytes_cut.add((text.len() - kept.len()) as u64 + missing);
+        lines[0].push(Line { time_ns, line: kept.to_vec(), end_offset: end, metadata: Vec::new() });
+    }
+
+    /// Puts lines into blocks, and finds how far they let the checkpoint move.
+    fn unit(&mut self, at: usize, begin: u64, lines: [Vec<Line>; 2]) -> Unit {
+        let source = self.tails[at].source.clone();
+        let mut stored = Stored::default();
+        let mut blocks = Vec::new();
+        for (slot, lines) in lines.into_iter().enumerate() {
+            let Some(last) = lines.last() else { continue };
+            stored.lines += lines.len() as u64;
+            stored.bytes += lines.iter().map(|line| line.line.len() as u64).sum::<u64>();
+            let stream = match self.files.format {
+                Format::Cri => Stream::NAMES[slot],
+                Format::Raw => "file",
+            };
+            blocks.push(LogLines {
+                labels: self.labels[slot].clone(),
+                // A source of its own for each stream: the server takes lines of a source in order.
+                source: format!("{source}/{stream}"),
+                begin,
+                end: last.end_offset,
+                lines,
+            });
+        }
+        self.ledger.lines_read.add(stored.lines);
+        if blocks.is_empty() {
+            return Unit { blocks, stored };
+        }
+        for tail in &mut self.tails {
+            let whole = self.joiner.begun_in(tail.id).unwrap_or(tail.offset).min(tail.offset);
+            if whole > tail.promised {
+                let print =
+                    if whole == tail.offset { Print::of(&tail.recent) } else { tail.print_before(whole) };
+                stored.advances.push(Advance { file: tail.id, offset: whole, tail: print });
+                tail.promised = whole;
+            }
+        }
+        Unit { blocks, stored }
+    }
+
+    /// A file has ended without a line end: what is there is the last line.
+    fn end_of_file(&mut self, at: usize, now_ns: i64) -> Option<Unit> {
+        let tail = &mut self.tails[at];
+        if tail.pending_len == 0 {
+            return None;
+        }
+        let (start, file) = (tail.offset, tail.id);
+        let raw = std::mem::take(&mut tail.pending);
+        tail.offset += std::mem::take(&mut tail.pending_len);
+        let end = tail.offset;
+        let mut lines: [Vec<Line>; 2] = Default::default();
+        self.raw_line(&raw, file, start, end, now_ns, &mut lines);
+        Some(self.unit(at, start, lines))
+    }
+
+    /// All files are gone and read: a line that was begun will not be ended by anybody.
+    fn give_up(&mut self) -> Option<Unit> {
+        if !self.empty || self.tails.is_empty() {
+            return None;
+        }
+        let at = self.tails.len() - 1;
+        let end = self.tails[at].offset;
+        let mut lines: [Vec<Line>; 2] = Default::default();
+        for (stream, line) in self.joiner.give_up(end) {
+            lines[stream as usize].push(line);
+        }
+        let unit = self.unit(at, end, lines);
+        (!unit.blocks.is_empty()).then_some(unit)
+    }
+}
+
+impl Tail {
+    /// Adds bytes to the raw line; of a very long one only the beginning is kept.
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = MAX_RAW.saturating_sub(self.pending.len());
+        self.pending.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.pending_len += bytes.len() as u64;
+        // `recent` ends where the last whole line does.
+        if bytes.last() == Some(&b'\n') {
+            if self.pending.len() as u64 == self.pending_len {
+                push_recent(&mut self.recent, &self.pending);
+            } else if let Some(content @ Content::Plain(_)) = &mut self.content {
+                let mut last = vec![0; TAIL_BYTES];
+                let from = self.offset + self.pending_len - TAIL_BYTES as u64;
+                let have = content.fill_at(from, &mut last).unwrap_or(0);
+                self.recent = last[..have].to_vec();
+            } else {
+                push_recent(&mut self.recent, bytes);
+            }
+        }
+    }
+
+    /// Print of the bytes before `offset`, which was read already; an empty one when it cannot be had.
+    fn print_before(&mut self, offset: u64) -> Print {
+        match &mut self.content {
+            Some(content @ Content::Plain(_)) => content.tail(offset).unwrap_or_default(),
+            _ => Print::default(),
+        }
+    }
+}
+
+fn push_recent(recent: &mut Vec<u8>, bytes: &[u8]) {
+    if bytes.len() >= TAIL_BYTES {
+        recent.clear();
+        recent.extend_from_slice(&bytes[bytes.len() - TAIL_BYTES..]);
+        return;
+    }
+    let excess = (recent.len() + bytes.len()).saturating_sub(TAIL_BYTES);
+    recent.drain(..excess);
+    recent.extend_from_slice(bytes);
+}

@@ -1,0 +1,237 @@
+//! Looks at the directory: which files are new, renamed, copied, compressed, truncated, gone.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+
+use super::names::{Place, place};
+use super::{Group, REMEMBER_MS, SEARCH_MS, Tail};
+use crate::logs::checkpoint::{Checkpoint, Entry};
+use crate::logs::content::{Content, HEAD_BYTES, Inode, Print, is_same};
+
+/// A file of the directory that belongs to the group.
+struct Found {
+    path: PathBuf,
+    place: Place,
+    inode: Inode,
+    size: u64,
+    mtime_ns: i64,
+    gzip: bool,
+}
+
+impl Group {
+    /// Finds the group's files. A directory that cannot be read is tried again next time.
+    pub(in crate::logs) fn scan(&mut self, checkpoint: &mut Checkpoint, now_ms: i64) {
+        // First what was truncated: its rest comes before files that are new.
+        for tail in self.tails.iter_mut().filter(|tail| tail.content.is_some()) {
+            if tail.changed().unwrap_or(false) {
+                tail.detach(now_ms);
+            }
+        }
+        let found = match self.list() {
+            Ok(found) => found,
+            Err(e) => {
+                tracing::warn!(dir = %self.files.dir.display(), error = %e, "log directory cannot be read");
+                return;
+            }
+        };
+        self.empty = found.is_empty();
+        let mut present: HashSet<String> = HashSet::new();
+        for file in &found {
+            if let Err(e) = self.place_file(file, checkpoint, &mut present, now_ms)
+                && e.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!(path = %file.path.display(), error = %e, "log file cannot be read");
+            }
+        }
+        self.judge(&found, now_ms);
+        self.forget(&found, &present, now_ms);
+    }
+
+    fn list(&self) -> io::Result<Vec<Found>> {
+        let mut found = Vec::new();
+        let entries = match fs::read_dir(&self.files.dir) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(found),
+            Err(e) => return Err(e),
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let Some(place) = place(self.files.format, self.files.base.as_deref(), &name.to_string_lossy())
+            else {
+                continue;
+            };
+            // Links are followed: /var/log/pods may hold links to the engine's own files.
+            let Ok(meta) = fs::metadata(entry.path()) else { continue };
+            if !meta.is_file() {
+                continue;
+            }
+            found.push(Found {
+                path: entry.path(),
+                place,
+                inode: Inode::of(&meta),
+                size: meta.len(),
+                mtime_ns: meta.mtime() * 1_000_000_000 + meta.mtime_nsec(),
+                gzip: entry.path().extension().is_some_and(|end| end == "gz"),
+            });
+        }
+        found.sort_by(|a, b| a.place.cmp(&b.place));
+        Ok(found)
+    }
+
+    /// Finds out what one file is.
+    fn place_file(
+        &mut self,
+        file: &Found,
+        checkpoint: &mut Checkpoint,
+        present: &mut HashSet<String>,
+        now_ms: i64,
+    ) -> io::Result<()> {
+        if let Some(tail) =
+            self.tails.iter_mut().find(|tail| tail.content.is_some() && tail.inode == file.inode)
+        {
+            tail.path.clone_from(&file.path);
+            tail.size = tail.size.max(file.size);
+            return Ok(());
+        }
+        if file.size == 0 {
+            return Ok(());
+        }
+        let looks = (file.mtime_ns, file.size);
+        if self.settled.get(&file.inode) == Some(&looks) {
+            let same = self.finished.iter().filter(|entry| entry.inode == file.inode);
+            present.extend(same.map(|entry| entry.source.clone()));
+            return Ok(());
+        }
+        // The rest of a file that was truncated, or is looked for after a restart.
+        let is_rest = |tail: &&mut Tail| {
+            let may_be = tail.content.is_none() && !tail.drained;
+            let tail_print = if tail.recent.is_empty() { tail.stored_tail } else { Print::of(&tail.recent) };
+            may_be
+                && (tail.inode == file.inode || !file.place.current)
+                && is_same(&file.path, tail.head, tail.offset, tail_print)
+        };
+        if let Some(tail) = self.tails.iter_mut().find(is_rest) {
+            if tail.inode != file.inode {
+                // A copy is complete: nobody writes to it any more.
+                tail.replaced_ms = Some(0);
+            }
+            return tail.attach(Content::open(&file.path)?, file.inode, file.path.clone());
+        }
+        // What was finished: the file itself, or a copy of it.
+        let known = self.finished.iter().position(|entry| {
+            (entry.inode == file.inode || !file.place.current)
+                && is_same(&file.path, entry.head, entry.offset, entry.tail)
+        });
+        if let Some(at) = known {
+            if !file.gzip && file.size > self.finished[at].offset {
+                // It grew after all: the writer turned late.
+                let entry = self.finished.remove(at);
+                self.reopen(&entry, file)?;
+            } else {
+                let entry = &mut self.finished[at];
+                entry.inode = file.inode;
+                present.insert(entry.source.clone());
+                self.settled.insert(file.inode, looks);
+            }
+            return Ok(());
+        }
+        // A copy of what is being read: it matters only if that is truncated.
+        let is_copy = |tail: &Tail| {
+            !file.place.current
+                && tail.content.is_some()
+                && is_same(&file.path, tail.head, 0, Print::default())
+        };
+        if self.tails.iter().any(is_copy) {
+            return Ok(());
+        }
+        if !file.place.current && file.mtime_ns / 1_000_000 < self.files.since_ms {
+            self.settled.insert(file.inode, looks);
+            return Ok(());
+        }
+        if file.gzip {
+            // It may still be being written, from a file that is known.
+            let young = now_ms - file.mtime_ns / 1_000_000 < SEARCH_MS;
+            let is_known = |entry: &Entry| is_same(&file.path, entry.head, 0, Print::default());
+            if young || self.finished.iter().any(is_known) {
+                return Ok(());
+            }
+        }
+        self.begin(file, checkpoint)
+    }
+
+    /// A file never seen before.
+    fn begin(&mut self, file: &Found, checkpoint: &mut Checkpoint) -> io::Result<()> {
+        let mut content = Content::open(&file.path)?;
+        let head = content.head(HEAD_BYTES)?;
+        if head.len == 0 {
+            return Ok(());
+        }
+        let Inode { dev, ino } = file.inode;
+        let source = format!("{dev:x}-{ino:x}-{:016x}-{}", head.hash, checkpoint.next_generation());
+        let entry = Entry {
+            source,
+            inode: file.inode,
+            head,
+            offset: 0,
+            tail: Print::default(),
+            size: file.size,
+            finished: false,
+        };
+        self.unsaved = true;
+        self.reopen(&entry, file)
+    }
+
+    fn reopen(&mut self, entry: &Entry, file: &Found) -> io::Result<()> {
+        self.detached(entry, 0);
+        let Some(tail) = self.tails.last_mut() else { return Ok(()) };
+        tail.attach(Content::open(&file.path)?, file.inode, file.path.clone())
+    }
+
+    /// Puts the files in order, and notes which of them are written to no more.
+    fn judge(&mut self, found: &[Found], now_ms: i64) {
+        let rank =
+            |tail: &Tail| found.iter().position(|file| file.inode == tail.inode && tail.content.is_some());
+        self.tails.sort_by_key(|tail| rank(tail).map_or(0, |rank| rank + 1));
+        let last_run = found.iter().map(|file| file.place.run).max();
+        for tail in &mut self.tails {
+            let here = found.iter().find(|file| file.inode == tail.inode);
+            let current = here.is_some_and(|file| file.place.current && Some(file.place.run) == last_run);
+            if current && tail.content.is_some() {
+                tail.replaced_ms = None;
+            } else {
+                tail.replaced_ms.get_or_insert(now_ms);
+            }
+            if tail.content.is_none() && !tail.drained && now_ms - tail.detached_ms >= SEARCH_MS {
+                let lost = tail.size.saturating_sub(tail.offset);
+                if lost > 0 {
+                    self.ledger.bytes_lost.add(lost);
+                    tracing::error!(path = %tail.path.display(), source = %tail.source, bytes = lost, "log bytes are lost");
+                }
+                tail.drained = true;
+            }
+        }
+        self.retire();
+    }
+
+    /// Forgets finished files that are gone.
+    fn forget(&mut self, found: &[Found], present: &HashSet<String>, now_ms: i64) {
+        let inodes: HashSet<Inode> = found.iter().map(|file| file.inode).collect();
+        self.settled.retain(|inode, _| inodes.contains(inode));
+        let missing = &mut self.missing;
+        let before = self.finished.len();
+        self.finished.retain(|entry| {
+            if present.contains(&entry.source) || inodes.contains(&entry.inode) {
+                missing.remove(&entry.source);
+                return true;
+            }
+            let since = *missing.entry(entry.source.clone()).or_insert(now_ms);
+            now_ms - since < REMEMBER_MS
+        });
+        self.advanced |= self.finished.len() != before;
+        let finished = &self.finished;
+        self.missing.retain(|source, _| finished.iter().any(|entry| entry.source == *source));
+    }
+}

@@ -1,0 +1,100 @@
+//! Puts the pieces of a line together, across blocks and across files.
+
+use super::cri::{Piece, Stream};
+use crate::uplink::Line;
+
+/// Longest line that is put together, in bytes; what is longer is cut.
+pub(super) const MAX_LINE: usize = 1 << 20;
+
+/// A line of which pieces were read.
+#[derive(Debug, Clone)]
+struct Begun {
+    /// Which file its first piece is in, and where that begins.
+    file: u64,
+    start: u64,
+    time_ns: i64,
+    text: Vec<u8>,
+    cut: u64,
+}
+
+/// Begun lines of a container, by stream.
+#[derive(Debug, Default)]
+pub(super) struct Joiner {
+    begun: [Option<Begun>; 2],
+}
+
+impl Joiner {
+    /// Takes a piece at `start`…`end` of `file`. Returns the line that ended with it, and how many bytes of it were
+    /// cut off.
+    pub(super) fn take(&mut self, piece: &Piece<'_>, file: u64, start: u64, end: u64) -> Option<(Line, u64)> {
+        let slot = &mut self.begun[piece.stream as usize];
+        if piece.full && slot.is_none() && piece.text.len() <= MAX_LINE {
+            return Some((line(piece.time_ns, piece.text.to_vec(), end), 0));
+        }
+        let begun = slot.get_or_insert_with(|| Begun {
+            file,
+            start,
+            time_ns: piece.time_ns,
+            text: Vec::new(),
+            cut: 0,
+        });
+        let room = MAX_LINE - begun.text.len();
+        let kept = piece.text.len().min(room);
+        begun.text.extend_from_slice(&piece.text[..kept]);
+        begun.cut += (piece.text.len() - kept) as u64;
+        if !piece.full {
+            return None;
+        }
+        slot.take().map(|begun| (line(begun.time_ns, begun.text, end), begun.cut))
+    }
+
+    /// Where in `file` the earliest begun line begins: up to there all lines are whole.
+    pub(super) fn begun_in(&self, file: u64) -> Option<u64> {
+        self.begun.iter().flatten().filter(|begun| begun.file == file).map(|begun| begun.start).min()
+    }
+
+    /// Ends what was begun: the writer is gone and no piece will follow.
+    pub(super) fn give_up(&mut self, end: u64) -> Vec<(Stream, Line)> {
+        let [stdout, stderr] = &mut self.begun;
+        let ended = [(Stream::Stdout, stdout.take()), (Stream::Stderr, stderr.take())];
+        let lines = ended.into_iter().filter_map(|(stream, begun)| Some((stream, begun?)));
+        lines.map(|(stream, begun)| (stream, line(begun.time_ns, begun.text, end))).collect()
+    }
+}
+
+fn line(time_ns: i64, text: Vec<u8>, end_offset: u64) -> Line {
+    Line { time_ns, line: text, end_offset, metadata: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(stream: Stream, full: bool, text: &[u8]) -> Piece<'_> {
+        Piece { time_ns: 5, stream, full, text }
+    }
+
+    #[test]
+    fn streams_do_not_mix_and_the_first_piece_says_where_it_begins() {
+        let mut joiner = Joiner::default();
+        assert!(joiner.take(&piece(Stream::Stdout, false, b"one "), 1, 0, 10).is_none());
+        let (line, cut) = joiner.take(&piece(Stream::Stderr, true, b"oops"), 1, 10, 20).unwrap();
+        assert_eq!((line.line.as_slice(), cut), (b"oops".as_slice(), 0));
+        assert_eq!((joiner.begun_in(1), joiner.begun_in(2)), (Some(0), None));
+        let (line, _) = joiner.take(&piece(Stream::Stdout, true, b"line"), 2, 0, 8).unwrap();
+        assert_eq!((line.line.as_slice(), line.end_offset), (b"one line".as_slice(), 8));
+        assert_eq!(joiner.begun_in(1), None);
+    }
+
+    #[test]
+    fn a_line_without_end_is_cut_and_counted() {
+        let mut joiner = Joiner::default();
+        let long = vec![b'x'; MAX_LINE];
+        joiner.take(&piece(Stream::Stdout, false, &long), 1, 0, 1);
+        let (line, cut) = joiner.take(&piece(Stream::Stdout, true, b"tail"), 1, 1, 2).unwrap();
+        assert_eq!((line.line.len(), cut), (MAX_LINE, 4));
+        joiner.take(&piece(Stream::Stderr, false, b"half"), 1, 2, 3);
+        assert_eq!(joiner.give_up(9).len(), 1);
+        assert_eq!(joiner.begun_in(1), None);
+    }
+}

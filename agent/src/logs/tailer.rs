@@ -1,0 +1,258 @@
+//! All groups of files, the checkpoint, and which files there are: without a clock and without a server.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use binnacle_proto::Labels;
+use parking_lot::Mutex;
+
+use super::checkpoint::Checkpoint;
+use super::group::{Files, Format, Group, Stored, Unit};
+use super::hostpath::{self, HostFile};
+use super::ledger::Ledger;
+use crate::pods::LogMount;
+use crate::selfmetrics::SelfMetrics;
+use crate::uplink::{LogLines, OnDurable};
+
+/// Units of one group read in a row before the next group has its turn.
+const TURN_UNITS: usize = 4;
+
+/// Most groups of files: containers and files on host paths.
+const MAX_GROUPS: usize = 10_000;
+
+/// Where and for whom logs are read.
+pub(super) struct Setup {
+    pub(super) node: String,
+    pub(super) job: String,
+    pub(super) pod_log_dir: PathBuf,
+    pub(super) checkpoint: PathBuf,
+    pub(super) metrics: SelfMetrics,
+}
+
+/// Units that were stored, by group: written by the uplink, taken by the tailer.
+type Acked = Arc<Mutex<VecDeque<(String, Stored)>>>;
+
+/// Follows log files.
+pub(super) struct Tailer {
+    setup: Setup,
+    checkpoint: Checkpoint,
+    groups: BTreeMap<String, Group>,
+    acked: Acked,
+    buffer: Vec<u8>,
+    /// The group whose turn it is.
+    turn: String,
+    full_said: bool,
+}
+
+impl Tailer {
+    /// Opens the checkpoint.
+    pub(super) fn open(setup: Setup) -> io::Result<Self> {
+        Ok(Self {
+            checkpoint: Checkpoint::open(&setup.checkpoint)?,
+            setup,
+            groups: BTreeMap::new(),
+            acked: Acked::default(),
+            buffer: Vec::new(),
+            turn: String::new(),
+            full_said: false,
+        })
+    }
+
+    /// Looks for new, renamed and vanished files everywhere.
+    pub(super) fn scan(&mut self, mounts: &[LogMount], now_ms: i64) {
+        self.find_containers(now_ms);
+        for file in hostpath::find(mounts) {
+            self.take_file(file, now_ms);
+        }
+        for group in self.groups.values_mut() {
+            group.scan(&mut self.checkpoint, now_ms);
+        }
+        let over = self.groups.values().filter(|group| group.is_over());
+        let over: Vec<String> = over.map(|group| group.key().to_owned()).collect();
+        for key in over {
+            self.groups.remove(&key);
+            self.checkpoint.set(&key, Vec::new());
+        }
+    }
+
+    /// Looks only where a file is missing that should be there.
+    pub(super) fn scan_urgent(&mut self, now_ms: i64) {
+        for group in self.groups.values_mut().filter(|group| group.wants_scan()) {
+            group.scan(&mut self.checkpoint, now_ms);
+        }
+    }
+
+    /// Containers have a directory each below the pod's: `<namespace>_<pod>_<uid>/<container>`.
+    fn find_containers(&mut self, now_ms: i64) {
+        let known = self.checkpoint.keys().into_iter().filter_map(|key| {
+            let (pod, container) = key.strip_prefix("cri/")?.split_once('/')?;
+            Some((pod.to_owned(), container.to_owned()))
+        });
+        let found: Vec<(String, String)> = known.chain(containers(&self.setup.pod_log_dir)).collect();
+        for (pod_dir, container) in found {
+            let key = format!("cri/{pod_dir}/{container}");
+            if self.groups.contains_key(&key) {
+                continue;
+            }
+            let mut parts = pod_dir.splitn(3, '_');
+            let (Some(namespace), Some(pod), Some(_)) = (parts.next(), parts.next(), parts.next()) else {
+                continue;
+            };
+            let files = Files {
+                format: Format::Cri,
+                dir: self.setup.pod_log_dir.join(&pod_dir).join(&container),
+                base: None,
+                since_ms: 0,
+            };
+            let streams = ["stdout", "stderr"];
+            let labels = streams.map(|stream| self.labels(namespace, pod, &container, stream, "")).to_vec();
+            let ledger = Ledger::of(&self.setup.metrics, namespace, pod, &container);
+            self.add(key, files, labels, ledger, now_ms);
+        }
+    }
+
+    fn take_file(&mut self, file: HostFile, now_ms: i64) {
+        let key = format!("file/{}", file.path.display());
+        let (Some(dir), Some(name)) = (file.path.parent(), file.path.file_name()) else { return };
+        let labels = vec![self.labels(
+            &file.namespace,
+            &file.pod,
+            &file.container,
+            "file",
+            &file.seen_as.to_string_lossy(),
+        )];
+        let ledger = Ledger::of(&self.setup.metrics, &file.namespace, &file.pod, &file.container);
+        if let Some(group) = self.groups.get_mut(&key) {
+            group.relabel(labels, ledger);
+            return;
+        }
+        let base = Some(name.to_string_lossy().into_owned());
+        let files = Files { format: Format::Raw, dir: dir.to_owned(), base, since_ms: file.since_ms };
+        self.add(key, files, labels, ledger, now_ms);
+    }
+
+    fn add(&mut self, key: String, files: Files, labels: Vec<Labels>, ledger: Ledger, now_ms: i64) {
+        if self.groups.len() >= MAX_GROUPS {
+            self.setup.metrics.lost("log_files", "too_many", 1);
+            if !std::mem::replace(&mut self.full_said, true) {
+                tracing::error!(limit = MAX_GROUPS, "too many log files: some are not read");
+            }
+            return;
+        }
+        let group = Group::new(&key, files, labels, ledger, self.checkpoint.group(&key), now_ms);
+        self.groups.insert(key, group);
+    }
+
+    fn labels(&self, namespace: &str, pod: &str, container: &str, stream: &str, filename: &str) -> Labels {
+        let pairs = [
+            ("namespace", namespace),
+            ("pod", pod),
+            ("container", container),
+            ("node", &self.setup.node),
+            ("stream", stream),
+            ("job", &self.setup.job),
+            ("filename", filename),
+        ];
+        // Names are distinct and not empty: this cannot fail.
+        Labels::from_pairs(pairs).unwrap_or_default()
+    }
+
+    /// Reads on, a little of each group in turn. Nothing of a new file comes out before the checkpoint knows it.
+    pub(super) fn read(&mut self, now_ns: i64) -> io::Result<Vec<(LogLines, OnDurable)>> {
+        self.take_acks();
+        if self.groups.values().any(Group::is_unsaved) {
+            self.save()?;
+        }
+        let after = (std::ops::Bound::Excluded(self.turn.clone()), std::ops::Bound::Unbounded);
+        let order = self.groups.range(after).chain(self.groups.range(..=self.turn.clone()));
+        let order: Vec<String> = order.map(|(key, _)| key.clone()).collect();
+        for key in order {
+            let Some(group) = self.groups.get_mut(&key) else { continue };
+            let mut out = Vec::new();
+            for _ in 0..TURN_UNITS {
+                let Some(unit) = group.read(&mut self.buffer, now_ns) else { break };
+                out.extend(blocks(&key, unit, &self.acked));
+            }
+            if !out.is_empty() {
+                self.turn = key;
+                return Ok(out);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// Moves the checkpoint over what was stored, in memory.
+    pub(super) fn take_acks(&mut self) {
+        let acked = std::mem::take(&mut *self.acked.lock());
+        for (key, stored) in acked {
+            if let Some(group) = self.groups.get_mut(&key) {
+                group.stored(&stored);
+            }
+        }
+    }
+
+    /// Writes the checkpoint if anything moved.
+    pub(super) fn save_if_moved(&mut self) -> io::Result<()> {
+        self.take_acks();
+        let mut moved = false;
+        for group in self.groups.values_mut() {
+            moved |= group.take_advanced() | group.is_unsaved();
+        }
+        if moved { self.save() } else { Ok(()) }
+    }
+
+    fn save(&mut self) -> io::Result<()> {
+        for group in self.groups.values() {
+            self.checkpoint.set(group.key(), group.entries());
+        }
+        self.checkpoint.save()?;
+        for group in self.groups.values_mut() {
+            group.saved();
+        }
+        Ok(())
+    }
+
+    /// Whether everything found is read and stored.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.groups.values().all(Group::is_idle)
+    }
+}
+
+/// The blocks of a unit; once the last of them is stored, the checkpoint may move.
+fn blocks(key: &str, unit: Unit, acked: &Acked) -> Vec<(LogLines, OnDurable)> {
+    let count = unit.blocks.len();
+    let left = Arc::new(Mutex::new((count, Some((key.to_owned(), unit.stored)))));
+    let each = unit.blocks.into_iter().map(|block| {
+        let (left, acked) = (left.clone(), acked.clone());
+        let on_durable: OnDurable = Box::new(move || {
+            let mut left = left.lock();
+            left.0 -= 1;
+            if left.0 == 0
+                && let Some(stored) = left.1.take()
+            {
+                acked.lock().push_back(stored);
+            }
+        });
+        (block, on_durable)
+    });
+    each.collect()
+}
+
+/// Directories of containers: of the pod and of the container.
+fn containers(pod_log_dir: &Path) -> Vec<(String, String)> {
+    let names = |dir: &Path| -> Vec<String> {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    };
+    let mut found = Vec::new();
+    for pod in names(pod_log_dir) {
+        for container in names(&pod_log_dir.join(&pod)) {
+            found.push((pod.clone(), container));
+        }
+    }
+    found
+}

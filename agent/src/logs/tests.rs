@@ -1,0 +1,373 @@
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use flate2::{Compression, write::GzEncoder};
+use jiff::Timestamp;
+
+use super::*;
+use crate::pods::LogMount;
+
+/// What a server stores: of each source only what ends after the largest end so far.
+#[derive(Default)]
+struct Server {
+    ends: HashMap<String, u64>,
+    /// By the label `stream`.
+    lines: BTreeMap<String, Vec<String>>,
+    labels: Vec<binnacle_proto::Labels>,
+    repeats: usize,
+}
+
+impl Server {
+    fn store(&mut self, block: &LogLines) {
+        let end = self.ends.entry(block.source.clone()).or_default();
+        let stream = block.labels.get("stream").unwrap().to_owned();
+        if !self.labels.contains(&block.labels) {
+            self.labels.push(block.labels.clone());
+        }
+        let mut previous = 0;
+        for line in &block.lines {
+            assert!(line.end_offset > previous, "ends do not ascend in {}", block.source);
+            previous = line.end_offset;
+            if line.end_offset <= *end {
+                self.repeats += 1;
+                continue;
+            }
+            self.lines
+                .entry(stream.clone())
+                .or_default()
+                .push(String::from_utf8_lossy(&line.line).into_owned());
+        }
+        *end = (*end).max(block.end);
+    }
+}
+
+/// A generator of which each seed gives the same.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// A tailer with a server, and a clock of its own.
+struct Bench {
+    dir: PathBuf,
+    mounts: Vec<LogMount>,
+    tailer: Tailer,
+    server: Server,
+    /// Sent and not stored yet.
+    flight: VecDeque<(LogLines, OnDurable)>,
+    now_ms: i64,
+    metrics: crate::selfmetrics::SelfMetrics,
+}
+
+fn open(dir: &Path, metrics: &crate::selfmetrics::SelfMetrics) -> Tailer {
+    Tailer::open(Setup {
+        node: "alpha".to_owned(),
+        job: "kubelet".to_owned(),
+        pod_log_dir: dir.join("pods"),
+        checkpoint: dir.join("logs.json"),
+        metrics: metrics.clone(),
+    })
+    .unwrap()
+}
+
+impl Bench {
+    fn new(dir: &Path) -> Self {
+        let metrics = crate::selfmetrics::SelfMetrics::default();
+        Self {
+            dir: dir.to_owned(),
+            mounts: Vec::new(),
+            tailer: open(dir, &metrics),
+            server: Server::default(),
+            flight: VecDeque::new(),
+            now_ms: clock::now_ms(),
+            metrics,
+        }
+    }
+
+    /// 100 ms pass; `store` of what is in flight is stored.
+    fn step(&mut self, store: usize) {
+        self.now_ms += 100;
+        self.tailer.scan(&self.mounts, self.now_ms);
+        for _ in 0..20 {
+            let blocks = self.tailer.read(self.now_ms * 1_000_000).unwrap();
+            if blocks.is_empty() {
+                break;
+            }
+            self.flight.extend(blocks);
+        }
+        for _ in 0..store.min(self.flight.len()) {
+            let (block, on_durable) = self.flight.pop_front().unwrap();
+            self.server.store(&block);
+            on_durable();
+        }
+        self.tailer.save_if_moved().unwrap();
+    }
+
+    /// The agent is killed: some of what is in flight was stored, but nobody told it.
+    fn kill(&mut self, stored: usize) {
+        for (block, _) in self.flight.drain(..).take(stored) {
+            self.server.store(&block);
+        }
+        self.tailer = open(&self.dir, &self.metrics);
+    }
+
+    /// Steps until nothing is left to do.
+    fn settle(&mut self) {
+        for _ in 0..100 {
+            self.step(usize::MAX);
+        }
+        assert!(self.tailer.is_idle() && self.flight.is_empty());
+    }
+
+    fn lines(&self, stream: &str) -> &[String] {
+        self.server.lines.get(stream).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn cri(stream: &str, tag: &str, text: &str) -> String {
+    let time = Timestamp::from_nanosecond(i128::from(clock::now_ns())).unwrap();
+    format!("{} {stream} {tag} {text}\n", time.strftime("%Y-%m-%dT%H:%M:%S.%9fZ"))
+}
+
+fn append(path: &Path, text: &str) {
+    OpenOptions::new().append(true).create(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+}
+
+/// Names of rotated files, oldest first.
+fn rotate(path: &Path, random: &mut Random, n: u64) {
+    let rotated = PathBuf::from(format!("{}.20260101-{n:06}", path.display()));
+    if random.below(2) == 0 {
+        fs::rename(path, &rotated).unwrap();
+        File::create(path).unwrap();
+    } else {
+        fs::copy(path, &rotated).unwrap();
+        OpenOptions::new().write(true).open(path).unwrap().set_len(0).unwrap();
+    }
+    let name = path.file_name().unwrap().to_string_lossy().into_owned();
+    let mut old: Vec<PathBuf> = fs::read_dir(path.parent().unwrap())
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|old| old.file_name().unwrap().to_string_lossy().starts_with(&format!("{name}.2")))
+        .collect();
+    old.sort();
+    if random.below(2) == 0
+        && let Some(plain) = old.iter().rev().nth(1).filter(|path| path.extension().unwrap() != "gz")
+    {
+        let partial = PathBuf::from(format!("{}.gz.tmp", plain.display()));
+        let mut encoder = GzEncoder::new(File::create(&partial).unwrap(), Compression::fast());
+        std::io::copy(&mut File::open(plain).unwrap(), &mut encoder).unwrap();
+        encoder.finish().unwrap();
+        fs::rename(&partial, format!("{}.gz", plain.display())).unwrap();
+        fs::remove_file(plain).unwrap();
+    }
+    while old.len() > 8 {
+        let _ = fs::remove_file(&old[0]);
+        let _ = fs::remove_file(format!("{}.gz", old[0].display()));
+        old.remove(0);
+    }
+}
+
+/// Numbered lines on two streams and in a plain file, through rotations of every kind, while the agent is killed.
+fn torture(seed: u64, rotations: u64) {
+    let dir = tempfile::tempdir().unwrap();
+    let container = dir.path().join("pods/default_web_u1/main");
+    let host = dir.path().join("host");
+    fs::create_dir_all(&container).unwrap();
+    fs::create_dir_all(&host).unwrap();
+    let (log, file) = (container.join("0.log"), host.join("app.log"));
+    let mut bench = Bench::new(dir.path());
+    bench.mounts = vec![LogMount {
+        namespace: "default".to_owned(),
+        pod: "web".to_owned(),
+        container: "main".to_owned(),
+        host_path: host.clone(),
+        mount_path: "/var/app".into(),
+        patterns: Vec::new(),
+        started_ms: 0,
+    }];
+    let mut random = Random(seed);
+    let (mut out, mut err, mut raw) = (0u64, 0u64, 0u64);
+    for n in 0..rotations {
+        for _ in 0..random.below(4) {
+            let mut text = String::new();
+            for _ in 0..random.below(30) {
+                match random.below(4) {
+                    0 => {
+                        text.push_str(&cri("stderr", "F", &format!("seq={err}")));
+                        err += 1;
+                    }
+                    1 => {
+                        // A line in two pieces, another stream between them.
+                        text.push_str(&cri("stdout", "P", "se"));
+                        text.push_str(&cri("stderr", "F", &format!("seq={err}")));
+                        err += 1;
+                        text.push_str(&cri("stdout", "F", &format!("q={out}")));
+                        out += 1;
+                    }
+                    _ => {
+                        text.push_str(&cri("stdout", "F", &format!("seq={out}")));
+                        out += 1;
+                    }
+                }
+            }
+            append(&log, &text);
+            let lines: String = (0..random.below(20)).map(|n| format!("{n} seq={}\n", raw + n)).collect();
+            raw += lines.lines().count() as u64;
+            append(&file, &lines);
+            bench.step(random.below(6) as usize);
+        }
+        if random.below(3) == 0 {
+            // A line whose end comes after the rotation.
+            append(&log, &cri("stdout", "P", "seq"));
+            if random.below(2) == 0 {
+                bench.step(random.below(6) as usize);
+            }
+            append(&file, &format!("x seq={raw}\n"));
+            raw += 1;
+            rotate(&log, &mut random, n);
+            append(&log, &cri("stdout", "F", &format!("={out}")));
+            out += 1;
+        } else if log.exists() {
+            rotate(&log, &mut random, n);
+        }
+        if file.exists() && fs::metadata(&file).unwrap().len() > 0 {
+            rotate(&file, &mut random, n);
+        }
+        if random.below(4) == 0 {
+            bench.kill(random.below(4) as usize);
+        }
+        // At most two rotations pass before the tailer looks again.
+        if n % 2 == 1 {
+            bench.step(random.below(8) as usize);
+        }
+    }
+    bench.settle();
+    for (stream, count) in [("stdout", out), ("stderr", err), ("file", raw)] {
+        let mut seen: Vec<u64> = bench
+            .lines(stream)
+            .iter()
+            .map(|line| line.rsplit_once("seq=").expect(line).1.parse().expect(line))
+            .collect();
+        seen.sort_unstable();
+        let expect: Vec<u64> = (0..count).collect();
+        let missing: Vec<u64> = expect.iter().filter(|n| seen.binary_search(n).is_err()).copied().collect();
+        assert!(missing.is_empty(), "seed {seed}: {stream}: missing {missing:?} of {count}");
+        assert_eq!(seen.len(), expect.len(), "seed {seed}: {stream}: something is there twice");
+    }
+    assert!(bench.server.repeats > 0 || rotations < 100, "no repeat was sent: the kills had no effect");
+}
+
+#[test]
+fn no_line_is_lost_or_stored_twice_through_rotations_and_kills() {
+    for seed in 1..=10 {
+        torture(seed, 100);
+    }
+}
+
+/// For hours of leisure: `cargo test --release -p binnacle-agent thousand -- --ignored`.
+#[test]
+#[ignore = "takes minutes"]
+fn a_thousand_rotations() {
+    for seed in 100..110 {
+        torture(seed, 1000);
+    }
+}
+
+#[test]
+fn streams_carry_the_labels_of_their_container() {
+    let dir = tempfile::tempdir().unwrap();
+    let container = dir.path().join("pods/default_web-0_u1/main");
+    fs::create_dir_all(&container).unwrap();
+    append(&container.join("0.log"), &(cri("stdout", "F", "hello") + &cri("stderr", "F", "oops")));
+    append(&container.join("1.log"), &cri("stdout", "F", "again"));
+    let mut bench = Bench::new(dir.path());
+    bench.settle();
+    assert_eq!(bench.lines("stdout"), ["hello", "again"]);
+    assert_eq!(bench.lines("stderr"), ["oops"]);
+    let expect = r#"{container="main", job="kubelet", namespace="default", node="alpha", pod="web-0", stream="stdout"}"#;
+    let shown: Vec<String> = bench.server.labels.iter().map(ToString::to_string).collect();
+    assert!(
+        shown.iter().any(|labels| labels.replace("\", ", "\",") == expect.replace("\", ", "\",")),
+        "{shown:?}"
+    );
+    let text = bench.metrics.render();
+    assert!(
+        text.contains(
+            "binnacle_agent_log_lines_acked_total{namespace=\"default\",pod=\"web-0\",container=\"main\"} 3"
+        ),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_pod_that_writes_a_file_now_owns_its_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = dir.path().join("host");
+    fs::create_dir_all(&host).unwrap();
+    let mount = |pod: &str, started_ms| LogMount {
+        namespace: "default".to_owned(),
+        pod: pod.to_owned(),
+        container: "main".to_owned(),
+        host_path: host.clone(),
+        mount_path: "/var/app".into(),
+        patterns: Vec::new(),
+        started_ms,
+    };
+    let mut bench = Bench::new(dir.path());
+    bench.mounts = vec![mount("first", 1)];
+    append(&host.join("app.log"), "one\n");
+    bench.settle();
+    bench.mounts = vec![mount("first", 1), mount("second", 2)];
+    append(&host.join("app.log"), "two\n");
+    bench.settle();
+    assert_eq!(bench.lines("file"), ["one", "two"]);
+    let pods: Vec<_> = bench.server.labels.iter().filter_map(|labels| labels.get("pod")).collect();
+    assert_eq!(pods, ["first", "second"]);
+    assert_eq!(bench.server.labels[0].get("filename"), Some("/var/app/app.log"));
+}
+
+#[test]
+fn a_file_that_vanishes_unread_is_counted_as_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let container = dir.path().join("pods/default_web_u1/main");
+    fs::create_dir_all(&container).unwrap();
+    append(&container.join("0.log"), &cri("stdout", "F", "one"));
+    let mut bench = Bench::new(dir.path());
+    bench.settle();
+    let more = cri("stdout", "F", "two");
+    append(&container.join("0.log"), &more);
+    bench.step(0);
+    bench.kill(0);
+    fs::remove_dir_all(dir.path().join("pods/default_web_u1")).unwrap();
+    bench.settle();
+    assert_eq!(bench.lines("stdout"), ["one"]);
+    let text = bench.metrics.render();
+    let lost = format!(
+        "binnacle_agent_log_bytes_lost_total{{namespace=\"default\",pod=\"web\",container=\"main\"}} {}",
+        more.len()
+    );
+    assert!(text.contains(&lost), "{text}");
+}
+
+#[test]
+fn a_line_without_end_is_cut_and_what_follows_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let container = dir.path().join("pods/default_web_u1/main");
+    fs::create_dir_all(&container).unwrap();
+    let long = "x".repeat(3 << 20);
+    append(&container.join("0.log"), &format!("{long}\nnot of the format\n{}", cri("stdout", "F", "fine")));
+    let mut bench = Bench::new(dir.path());
+    bench.settle();
+    let lines = bench.lines("stdout");
+    assert_eq!(lines.len(), 3);
+    assert!(lines[0].len() <= join::MAX_LINE && lines[0].starts_with("xxx"));
+    assert_eq!(lines[1..], ["not of the format", "fine"]);
+    assert!(bench.metrics.render().contains("binnacle_agent_log_lines_malformed_total"));
+}
