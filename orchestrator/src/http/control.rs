@@ -6,8 +6,13 @@ use axum::response::{Html, IntoResponse};
 
 use super::{State, metrics_text};
 
+/// What the page may load: itself, and data from this server.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
+                           img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+                           frame-ancestors 'self'";
+
 pub(super) async fn page() -> impl IntoResponse {
-    Html(binnacle_dashboards::PAGE)
+    ([(header::CONTENT_SECURITY_POLICY, PAGE_POLICY)], Html(binnacle_dashboards::PAGE))
 }
 
 pub(super) async fn healthy() -> &'static str {
