@@ -42,6 +42,8 @@ struct Stored {
     body_bytes: u64,
     /// Why it is not durable.
     failure: Option<String>,
+    /// Samples whose series the database has forgotten.
+    unknown_series: u64,
 }
 
 /// How a stream ends that the agent did not end.
@@ -110,7 +112,7 @@ impl Push {
             };
             tokio::select! {
                 Some(stored) = self.in_flight.next(), if !self.in_flight.is_empty() => {
-                    self.acknowledge(stored).await;
+                    self.acknowledge(stored).await?;
                 }
                 admitted = admit, if room && !ended => match admitted {
                     Ok(Some((batch, permit))) => self.take(batch, permit, &mut bodies)?,
@@ -151,7 +153,7 @@ impl Push {
             self.round += 1;
         }
         let body_bytes = batch.body.len() as u64;
-        let outcome = Stored { sequence, round: self.round, body_bytes, failure: None };
+        let outcome = Stored { sequence, round: self.round, body_bytes, failure: None, unknown_series: 0 };
         self.in_flight_bytes += body_bytes;
         if sequence <= shared.sessions.durable(&node, session) {
             counters.batches_repeated.add(1);
@@ -197,12 +199,18 @@ impl Push {
     }
 
     /// Answers the outcome of the oldest batch on its way.
-    async fn acknowledge(&mut self, stored: Stored) {
+    async fn acknowledge(&mut self, stored: Stored) -> Result<(), End> {
         self.in_flight_bytes -= stored.body_bytes;
-        let Some((node, session)) = &self.identity else { return };
+        let Some((node, session)) = &self.identity else { return Ok(()) };
         if stored.round != self.round || self.failed.is_some() {
             // A batch after one that failed: durable or not, it comes again.
-            return;
+            return Ok(());
+        }
+        if stored.unknown_series > 0 {
+            // On a new stream the agent defines its series anew and sends this batch again.
+            let count = stored.unknown_series;
+            let message = format!("the series of {count} samples are not known any more: open a new stream");
+            return Err(Status::aborted(message));
         }
         let deps = &self.shared.deps;
         let now_ms = deps.clock.now_ms();
@@ -234,6 +242,7 @@ impl Push {
         ack.sequence = self.durable;
         // When the agent is gone, reading from it ends the stream.
         let _ = self.out.send(Ok(ack)).await;
+        Ok(())
     }
 }
 
@@ -247,13 +256,13 @@ async fn store(
     let Content { samples, blocks, open_samples, .. } = content;
     let now_ms = shared.deps.clock.now_ms();
     let appended = shared.stores.clone().append(samples, blocks, now_ms).await;
-    outcome.failure = match appended {
-        Err(reason) => Some(reason),
-        Ok(()) if open_samples > 0 => {
-            Some(format!("{open_samples} samples belong to series that cannot be created now"))
-        }
-        Ok(()) => None,
-    };
+    match appended {
+        Err(reason) => outcome.failure = Some(reason),
+        Ok(unknown_series) => outcome.unknown_series = unknown_series,
+    }
+    if open_samples > 0 {
+        outcome.failure = Some(format!("{open_samples} samples belong to series that cannot be created now"));
+    }
     drop(permit);
     outcome
 }

@@ -19,7 +19,8 @@ pub(super) trait Stores: Send + Sync + 'static {
     /// When the database cannot tell now; ask again.
     fn resolve(&self, labels: &Labels) -> Result<Option<SeriesRef>, binnacle_tsdb::Error>;
 
-    /// Makes samples and lines durable.
+    /// Makes samples and lines durable. Returns how many samples were not stored because their series
+    /// is not known any more: it must be resolved again.
     ///
     /// # Errors
     /// Why they are not; send them again.
@@ -28,7 +29,7 @@ pub(super) trait Stores: Send + Sync + 'static {
         samples: Vec<Sample>,
         blocks: Vec<Block>,
         now_ms: i64,
-    ) -> BoxFuture<'static, Result<(), String>>;
+    ) -> BoxFuture<'static, Result<u64, String>>;
 }
 
 /// The real stores.
@@ -56,20 +57,20 @@ impl Stores for Both {
         samples: Vec<Sample>,
         blocks: Vec<Block>,
         now_ms: i64,
-    ) -> BoxFuture<'static, Result<(), String>> {
+    ) -> BoxFuture<'static, Result<u64, String>> {
         async move {
             let (samples, lines) =
                 tokio::join!(self.append_samples(samples, now_ms), self.append_lines(blocks, now_ms));
-            samples.and(lines)
+            lines.and(samples)
         }
         .boxed()
     }
 }
 
 impl Both {
-    async fn append_samples(&self, samples: Vec<Sample>, now_ms: i64) -> Result<(), String> {
+    async fn append_samples(&self, samples: Vec<Sample>, now_ms: i64) -> Result<u64, String> {
         if samples.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let asked = samples.len() as u64;
         match self.db.append(samples, now_ms).await {
@@ -78,13 +79,13 @@ impl Both {
                 self.counters.samples_repeated.add(appended.repeated);
                 self.counters.samples_conflicting.add(appended.conflicting);
                 self.counters.samples_out_of_bounds.add(appended.out_of_bounds);
-                Ok(())
+                Ok(appended.unknown_series)
             }
             // Sending them again would not help: they are acknowledged, counted and said.
             Err(error @ binnacle_tsdb::Error::BadInput(_)) => {
                 self.counters.samples_refused.add(asked);
                 tracing::error!(samples = asked, %error, "samples refused");
-                Ok(())
+                Ok(0)
             }
             Err(error) => Err(error.to_string()),
         }

@@ -25,6 +25,8 @@ struct Fake {
     slow: Mutex<Option<(f64, Arc<Semaphore>)>>,
     stored: Mutex<Vec<f64>>,
     series: Mutex<HashMap<Labels, u64>>,
+    /// Series that are not known any more.
+    forgotten: Mutex<Vec<SeriesRef>>,
 }
 
 impl Stores for Fake {
@@ -39,7 +41,7 @@ impl Stores for Fake {
         samples: Vec<Sample>,
         _blocks: Vec<Block>,
         _now_ms: i64,
-    ) -> BoxFuture<'static, Result<(), String>> {
+    ) -> BoxFuture<'static, Result<u64, String>> {
         async move {
             let slow = self.slow.lock().clone();
             if let Some((value, gate)) = slow
@@ -50,8 +52,11 @@ impl Stores for Fake {
             if samples.iter().any(|sample| self.full.lock().contains(&sample.value)) {
                 return Err("disk full".into());
             }
+            if samples.iter().any(|sample| self.forgotten.lock().contains(&sample.series)) {
+                return Ok(1);
+            }
             self.stored.lock().extend(samples.iter().map(|sample| sample.value));
-            Ok(())
+            Ok(0)
         }
         .boxed()
     }
@@ -208,6 +213,24 @@ async fn full_store_makes_the_agent_wait_and_loses_nothing() {
     agent.acked(4).await;
     let stored = server.fake.stored.lock();
     assert!([1.0, 2.0, 3.0, 4.0].iter().all(|value| stored.contains(value)), "{stored:?}");
+}
+
+#[tokio::test]
+async fn series_that_the_database_forgot_are_defined_again_on_a_new_stream() {
+    let server = server(Settings::default()).await;
+    let mut agent = Agent::connect(&server).await;
+    agent.send(batch(1, true)).await;
+    agent.acked(1).await;
+    server.fake.forgotten.lock().push(SeriesRef(0));
+    server.fake.series.lock().insert(Labels::empty(), 0); // the next one gets another reference
+    server.fake.series.lock().remove(&Labels::from_pairs([("__name__", "x")]).unwrap());
+    server.fake.series.lock().insert(Labels::from_pairs([("a", "b")]).unwrap(), 1);
+    agent.send(batch(2, false)).await;
+    assert_eq!(agent.answer().await.unwrap_err().code(), Code::Aborted);
+    let mut agent = Agent::connect(&server).await;
+    agent.send(batch(2, true)).await;
+    agent.acked(2).await;
+    assert_eq!(*server.fake.stored.lock(), [1.0, 2.0]);
 }
 
 #[tokio::test]
