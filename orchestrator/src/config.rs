@@ -25,10 +25,14 @@ pub struct Config {
     pub ingest: Ingest,
     /// The time-series database.
     pub tsdb: binnacle_tsdb::Config,
+    /// Prometheus' HTTP API.
+    pub http: binnacle_tsdb::http::ApiConfig,
     /// PromQL.
     pub query: binnacle_tsdb::EngineConfig,
     /// The log store.
     pub logs: binnacle_logs::Config,
+    /// Loki's HTTP API.
+    pub loki: binnacle_logs::http::Limits,
     /// Recording and alerting rules.
     pub rules: Rules,
     /// Manifests and controllers.

@@ -102,10 +102,13 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Handle, 
     let service = ingest::Service::new(db.clone(), logs.clone(), ingest);
     let state = http::State {
         config: config.clone(),
+        api: api(&config, (http, grpc), db.clone(), engine.clone(), clock.clone()),
+        logs: logs.clone(),
         registry: registry.clone(),
         cluster,
         reloader: reloader.clone(),
         counters: counters.clone(),
+        clock: clock.clone(),
         shutdown: shutdown.clone(),
     };
 
@@ -145,6 +148,28 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Handle, 
         db,
         logs,
     })
+}
+
+/// Prometheus' API over the database.
+fn api(
+    config: &Config,
+    (http, grpc): (SocketAddr, SocketAddr),
+    db: binnacle_tsdb::Db,
+    engine: binnacle_tsdb::Engine,
+    clock: Clock,
+) -> binnacle_tsdb::http::Api {
+    let flags = [
+        ("http", http.to_string()),
+        ("grpc", grpc.to_string()),
+        ("data-dir", config.server.data_dir.display().to_string()),
+    ];
+    let info = binnacle_tsdb::http::ServerInfo {
+        start_ms: clock.now_ms(),
+        config_text: format!("{config:#?}"),
+        flags: flags.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        ..Default::default()
+    };
+    binnacle_tsdb::http::Api::new(db, engine, config.http.clone(), info, Arc::new(move || clock.now_ms()))
 }
 
 impl Handle {

@@ -92,7 +92,7 @@ impl Args {
         server.grpc = self.grpc.unwrap_or(server.grpc);
         server.insecure |= self.insecure;
         server.enable_quit |= self.enable_quit;
-        server.enable_admin_api |= self.enable_admin_api;
+        config.http.enable_admin_api |= self.enable_admin_api;
         config.cluster.manifests = self.manifests.or(config.cluster.manifests);
         config.rules.files.extend(self.rules);
         Ok(config)

@@ -21,8 +21,6 @@ pub struct Server {
     pub insecure: bool,
     /// Allows `POST /-/quit`.
     pub enable_quit: bool,
-    /// Allows the endpoints that delete and copy data.
-    pub enable_admin_api: bool,
     /// Most HTTP requests answered at one time; further ones wait.
     pub max_http_requests: usize,
     /// How often the server's own metrics are written to its database, in milliseconds.
@@ -39,7 +37,6 @@ impl Default for Server {
             grpc: SocketAddr::from((Ipv4Addr::LOCALHOST, 9091)),
             insecure: false,
             enable_quit: false,
-            enable_admin_api: false,
             max_http_requests: 512,
             self_scrape_interval_ms: 15_000,
             stop_timeout_ms: 9_000,

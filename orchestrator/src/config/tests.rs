@@ -26,7 +26,7 @@ fn default_file_is_complete() {
         let named = DEFAULT_FILE.lines().any(|line| {
             let line = line.trim_start_matches(['#', ' ']);
             line.starts_with(&format!("[{name}]"))
-                || line.starts_with(&format!("[{name}."))
+                || line.starts_with('[') && line.contains(&format!(".{name}]"))
                 || line.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with('='))
         });
         if !named {

@@ -15,15 +15,6 @@ pub(super) async fn page() -> impl IntoResponse {
     ([(header::CONTENT_SECURITY_POLICY, PAGE_POLICY)], Html(binnacle_dashboards::PAGE))
 }
 
-pub(super) async fn healthy() -> &'static str {
-    "Binnacle is healthy.\n"
-}
-
-/// The listeners are bound after the stores have opened, so whoever is answered finds them ready.
-pub(super) async fn ready() -> &'static str {
-    "Binnacle is ready.\n"
-}
-
 pub(super) async fn metrics(Shared(state): Shared<State>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics_text(&state))
 }
