@@ -50,6 +50,8 @@ pub(crate) fn router(state: State) -> Router {
     let own = Router::new()
         .route("/", get(control::page))
         .route("/metrics", get(control::metrics))
+        .route("/-/healthy", get(control::healthy))
+        .route("/-/ready", get(control::ready))
         .route("/-/reload", post(control::reload).put(control::reload))
         .route("/-/quit", post(control::quit).put(control::quit))
         .route("/api/v1/binnacle/nodes", get(status::nodes))

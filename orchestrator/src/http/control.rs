@@ -19,6 +19,15 @@ pub(super) async fn metrics(Shared(state): Shared<State>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics_text(&state))
 }
 
+pub(super) async fn healthy() -> &'static str {
+    "Binnacle is healthy.\n"
+}
+
+/// The port opens after both stores have replayed what they owed: who gets through finds it ready.
+pub(super) async fn ready() -> &'static str {
+    "Binnacle is ready.\n"
+}
+
 pub(super) async fn reload(Shared(state): Shared<State>) -> impl IntoResponse {
     match state.reloader.reload().await {
         Ok(()) => (StatusCode::OK, String::new()),
