@@ -1,6 +1,7 @@
 //! Samples into chunks: chunks, index and the cut of the log in one batch.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use binnacle_proto::Labels;
 use hashbrown::HashMap;
@@ -26,23 +27,38 @@ const ACCOUNT_RECORDS: u64 = 1024;
 
 /// Number and bytes of the log's records, roughly by sequence number.
 #[derive(Default)]
-pub(super) struct WalAccount(Mutex<BTreeMap<u64, (u64, u64)>>);
+pub(super) struct WalAccount {
+    groups: Mutex<BTreeMap<u64, (u64, u64)>>,
+    /// Records up to and with this one are deleted.
+    cut: AtomicU64,
+}
 
 impl WalAccount {
     pub(super) fn add(&self, seq: u64, bytes: u64) {
-        let mut account = self.0.lock();
+        let mut account = self.groups.lock();
         let group = account.entry(seq / ACCOUNT_RECORDS).or_default();
         *group = (group.0 + 1, group.1 + bytes);
     }
 
     fn cut(&self, seq: u64) {
-        let mut account = self.0.lock();
+        self.cut.fetch_max(seq, Ordering::Relaxed);
+        let mut account = self.groups.lock();
         *account = account.split_off(&((seq + 1) / ACCOUNT_RECORDS));
+        if let Some((group, held)) = account.first_key_value().map(|(group, held)| (*group, *held)) {
+            // Of the group that is cut in its middle, roughly what is left.
+            let left = ((group + 1) * ACCOUNT_RECORDS).saturating_sub(seq + 1).min(held.0);
+            account.insert(group, (left, held.1 / held.0.max(1) * left));
+        }
+    }
+
+    /// Whether the records up to and with `seq` are deleted.
+    fn is_cut(&self, seq: u64) -> bool {
+        self.cut.load(Ordering::Relaxed) >= seq
     }
 
     /// Records and bytes.
     pub(super) fn total(&self) -> (u64, u64) {
-        self.0.lock().values().fold((0, 0), |sum, group| (sum.0 + group.0, sum.1 + group.1))
+        self.groups.lock().values().fold((0, 0), |sum, group| (sum.0 + group.0, sum.1 + group.1))
     }
 }
 
@@ -96,7 +112,18 @@ impl Core {
 
     pub(super) fn flush_all(&self) -> Result<(), Error> {
         let mut maintenance = self.maintenance.lock();
-        (0..SHARDS).try_for_each(|number| self.flush_shard(&mut maintenance, number))
+        (0..SHARDS).try_for_each(|number| self.flush_shard(&mut maintenance, number))?;
+        // Records whose samples were all refused are cut too: after a deletion they would not be refused.
+        let cut = maintenance.cuts.iter().copied().min().unwrap_or(0);
+        if self.wal.is_cut(cut) {
+            return Ok(());
+        }
+        let mut batch = self.store.batch()?;
+        batch.cut_wal(cut);
+        batch.put_meta(META_CUTS, &maintenance.cuts.map(u64::to_be_bytes).concat());
+        self.store.write(batch)?;
+        self.wal.cut(cut);
+        Ok(())
     }
 
     /// Writes all samples of a shard into chunks.

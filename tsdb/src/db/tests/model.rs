@@ -151,3 +151,15 @@ proptest! {
         run(&steps)?;
     }
 }
+
+#[test]
+fn samples_that_were_refused_do_not_come_back_after_a_deletion_and_a_restart() {
+    // The refused sample is of another day than the newest, so that the log defines the series again.
+    let steps = [
+        Step::Append(vec![(0, DAY - 80 * MINUTE, 1), (0, DAY + MINUTE, 1)]),
+        Step::Flush,
+        Step::Append(vec![(0, DAY - 70 * MINUTE, 2)]),
+        Step::Delete(0, 0, 2 * DAY),
+    ];
+    run(&steps).unwrap();
+}
