@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-pub use decisions::{Cluster, Hpa, Oom, Rules, Schedule};
+pub use decisions::{Cluster, Hpa, Oom, Schedule};
 pub use server::{Ingest, Server};
 
 /// The annotated file that `binnacle server --print-default-config` prints. A test holds it equal to
@@ -34,7 +34,7 @@ pub struct Config {
     /// Loki's HTTP API.
     pub loki: binnacle_logs::http::Limits,
     /// Recording and alerting rules.
-    pub rules: Rules,
+    pub rules: binnacle_tsdb::rules::RulesConfig,
     /// Manifests and controllers.
     pub cluster: Cluster,
     /// Horizontal scaling.

@@ -51,6 +51,9 @@ pub enum Error {
     /// The log store could not be opened.
     #[error(transparent)]
     Logs(#[from] binnacle_logs::Error),
+    /// A rule file cannot be used; after the start, a bad file leaves the old rules running.
+    #[error("rule files (rules.files):\n{0}")]
+    Rules(String),
     /// A task ended that should not.
     #[error("the task {name} ended: {reason}")]
     Task {
@@ -90,7 +93,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Handle, 
     let counters: Arc<Counters> = Arc::default();
     let registry = nodes::Registry::new(clock.clone(), counters.clone(), config.ingest.max_nodes);
     let (cluster, desk) = cluster::channel();
-    let reloader = reload::Reloader::new(cluster.clone(), counters.clone());
+    let api = api(&config, (http, grpc), db.clone(), engine.clone(), clock.clone());
+    let rules = rules(&config, db.clone(), engine.clone(), clock.clone(), shutdown.clone())?;
+    api.set_rules(rules.clone());
+    let reloader = reload::Reloader::new(cluster.clone(), rules.clone(), counters.clone());
 
     let ingest = ingest::Deps {
         settings: config.ingest.clone(),
@@ -102,7 +108,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Handle, 
     let service = ingest::Service::new(db.clone(), logs.clone(), ingest);
     let state = http::State {
         config: config.clone(),
-        api: api(&config, (http, grpc), db.clone(), engine.clone(), clock.clone()),
+        api,
         logs: logs.clone(),
         registry: registry.clone(),
         cluster,
@@ -118,6 +124,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Handle, 
     tasks.spawn("http", listen::serve_http(http_listener, http::router(state), shutdown.clone()));
     tasks.spawn("tsdb maintenance", maintain::tsdb(db.clone(), clock.clone(), shutdown.clone()));
     tasks.spawn("log maintenance", maintain::logs(logs.clone(), clock.clone(), shutdown.clone()));
+    let until = shutdown.clone();
+    tasks.spawn("rules", async move {
+        until.cancelled().await;
+        rules.stopped().await;
+        Ok(())
+    });
     tasks.spawn("reload", reload::on_hangup(reloader, shutdown.clone()));
     let (own_db, own_clock, own_shutdown) = (db.clone(), clock.clone(), shutdown.clone());
     let interval = Duration::from_millis(config.server.self_scrape_interval_ms);
@@ -147,6 +159,23 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Handle, 
         stop_timeout: Duration::from_millis(config.server.stop_timeout_ms),
         db,
         logs,
+    })
+}
+
+/// Starts the rules; each evaluation has the limits of a query's default account.
+fn rules(
+    config: &Config,
+    db: binnacle_tsdb::Db,
+    engine: binnacle_tsdb::Engine,
+    clock: Clock,
+    shutdown: CancellationToken,
+) -> Result<binnacle_tsdb::rules::Handle, Error> {
+    let limits = binnacle_tsdb::GuardLimits::default();
+    let now = Arc::new(move || clock.now_ms());
+    let manager = binnacle_tsdb::rules::Manager::new(db, engine, limits, config.rules.clone(), now);
+    manager.run(async move { shutdown.cancelled().await }).map_err(|findings| {
+        let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        Error::Rules(lines.join("\n"))
     })
 }
 

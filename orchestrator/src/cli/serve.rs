@@ -30,7 +30,7 @@ pub(crate) struct Args {
     manifests: Option<PathBuf>,
     /// Prometheus rule file; may be given several times, and hold `*` in its last part.
     #[arg(long, value_name = "FILE")]
-    rules: Vec<PathBuf>,
+    rules: Vec<String>,
     /// Let agents connect from other machines without TLS.
     #[arg(long)]
     insecure: bool,

@@ -1,35 +1,10 @@
-//! Sections `[rules]`, `[cluster]`, `[hpa]`, `[oom]` and `[schedule]`: what the server decides by.
+//! Sections `[cluster]`, `[hpa]`, `[oom]` and `[schedule]`: what the server decides by.
 
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
 use super::{Config, Violation, within};
-
-/// Section `[rules]`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Rules {
-    /// Rule files; the last part of a path may hold `*`.
-    pub files: Vec<PathBuf>,
-    /// How often groups are evaluated that do not say it themselves, in milliseconds.
-    pub evaluation_interval_ms: u64,
-    /// Base URLs of Alertmanagers.
-    pub alertmanagers: Vec<String>,
-    /// URLs that get each notification as JSON.
-    pub webhooks: Vec<String>,
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Self {
-            files: Vec::new(),
-            evaluation_interval_ms: 60_000,
-            alertmanagers: Vec::new(),
-            webhooks: Vec::new(),
-        }
-    }
-}
 
 /// Section `[cluster]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -181,8 +156,7 @@ impl Default for Schedule {
 /// Bounds of the sections in this file.
 pub(super) fn check(config: &Config) -> Result<(), Violation> {
     const DAY_MS: u64 = 86_400_000;
-    let Config { rules, cluster, hpa, oom, schedule, .. } = config;
-    within("rules", "evaluation_interval_ms", rules.evaluation_interval_ms, 100, DAY_MS)?;
+    let Config { cluster, hpa, oom, schedule, .. } = config;
     within("cluster", "manifests_interval_ms", cluster.manifests_interval_ms, 100, DAY_MS)?;
     within("cluster", "sync_interval_ms", cluster.sync_interval_ms, 100, DAY_MS)?;
     within("cluster", "node_timeout_ms", cluster.node_timeout_ms, 1_000, DAY_MS)?;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use binnacle_tsdb::rules;
+
 use crate::cluster;
 use crate::selfmetrics::Counters;
 
@@ -12,18 +14,21 @@ use crate::selfmetrics::Counters;
 #[derive(Clone)]
 pub(crate) struct Reloader {
     cluster: cluster::Handle,
+    rules: rules::Handle,
     counters: Arc<Counters>,
 }
 
 impl Reloader {
-    pub(super) fn new(cluster: cluster::Handle, counters: Arc<Counters>) -> Self {
-        Self { cluster, counters }
+    pub(super) fn new(cluster: cluster::Handle, rules: rules::Handle, counters: Arc<Counters>) -> Self {
+        Self { cluster, rules, counters }
     }
 
     /// Reads all of it again. What was refused is the error, one a line; it runs on as before.
     pub(crate) async fn reload(&self) -> Result<(), String> {
         self.counters.reloads.add(1);
-        let result = self.cluster.reload().await;
+        let (manifests, rules) = tokio::join!(self.cluster.reload(), self.rules.reload());
+        let refused: Vec<String> = [manifests.err(), rules.err()].into_iter().flatten().collect();
+        let result = if refused.is_empty() { Ok(()) } else { Err(refused.join("\n")) };
         match &result {
             Ok(()) => tracing::info!("reloaded"),
             Err(refused) => {

@@ -43,7 +43,7 @@ fn refused(expr: &str, limits: GuardLimits) -> Error {
 #[test]
 fn queries_of_death_are_refused_by_the_name_of_a_limit() {
     let small = GuardLimits { max_bytes: 3 << 20, ..GuardLimits::default() };
-    let join = vec!["cpu_total"; 10].join(" * ignoring (x) ");
+    let join = ["cpu_total"; 10].join(" * ignoring (x) ");
     for expr in [
         r#"{__name__=~".+"} or {__name__=~".+"} + 0"#,
         join.as_str(),
