@@ -27,6 +27,7 @@ build-deps: ## Install what the build needs (Debian, root)
 .PHONY: test-deps
 test-deps: ## Install what the tests compare with (Debian, root)
 	@tests/packages.sh build test
+	@tests/peers.sh
 
 .PHONY: build
 build: build-deps ## Build both binaries and the demo
@@ -40,6 +41,24 @@ demo: build ## The whole platform on this machine; DEMO_SECONDS=120 ends by itse
 test: build-deps ## All tests; what needs root or a package says so when it is skipped
 	$(CARGO) build --release --workspace --bins
 	@tests/run.sh
+
+.PHONY: test-crash
+test-crash: ## The long crash test of the database: 200 kills under load
+	BINNACLE_CRASH_ROUNDS=200 $(CARGO) test --release -p binnacle-tsdb --test crash
+
+.PHONY: test-cgroup2
+test-cgroup2: ## The agent's cgroup tests on an emulated machine with cgroup v2
+	@tests/packages.sh build cgroup2
+	@tests/cgroup2/run.sh cgroup::
+
+.PHONY: test-rotation
+test-rotation: ## The long rotation test of the log tailer: 1,000 rotations with kills
+	$(CARGO) test --release -p binnacle-agent --lib a_thousand_rotations -- --ignored --nocapture
+
+.PHONY: bench
+bench: build ## Beside VictoriaMetrics and Prometheus; BENCH="--series 100000 --hours 1" for another size
+	@tests/peers.sh
+	@$(BIN)/binnacle-bench $(BENCH)
 
 .PHONY: check
 check: ## What a change must pass before review: format, clippy, licences, docs

@@ -2,12 +2,14 @@
 # Installs what the named parts need; does nothing where it is there already.
 #   build   compiler parts for RocksDB
 #   test    real peers that the tests compare with
+#   cgroup2 an emulated machine whose kernel mounts cgroup v2
 #   deny    cargo-deny, for `make check`
 set -euo pipefail
 
 declare -A packages=(
   [build]="g++ clang libclang-dev make pkg-config ccache"
-  [test]="prometheus prometheus-node-exporter prometheus-alertmanager containerd runc busybox-static cpio curl"
+  [test]="prometheus prometheus-node-exporter prometheus-alertmanager curl"
+  [cgroup2]="qemu-system-x86 busybox-static cpio"
 )
 
 missing=()
@@ -16,7 +18,7 @@ for part in "$@"; do
     command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny
     continue
   fi
-  for package in ${packages[$part]:?"unknown part '$part': build, test or deny"}; do
+  for package in ${packages[$part]:?"unknown part '$part': build, test, cgroup2 or deny"}; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
   done
 done

@@ -15,7 +15,8 @@ pub struct Block {
 
 /// A position in a source, for storing each record once: the largest `end` made durable for
 /// (`node`, `source`) is kept in the same write as the records, and records that end at or before it
-/// are dropped.
+/// are dropped. So blocks of one source are appended one after the other: the next when the one before
+/// is durable, and not at all when it failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
     /// Node that read the source.

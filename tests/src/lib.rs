@@ -4,12 +4,14 @@
 //! - `bench/`: the binary `binnacle-bench`.
 //! - [`client`], [`process`], [`node`]: what the tests share: the HTTP interfaces, the real binaries
 //!   under control, and a node whose every sample and line is known.
+//! - [`metrics_server`]: the Prometheus API in the test's process, programs of others beside it.
 //! - [`differential`]: compares PromQL answers with those of a real Prometheus.
 //! - [`promqltest`]: runs the Prometheus project's PromQL test scripts.
 //! - `../tests/`: one file a behaviour of the whole.
 
 pub mod client;
 pub mod differential;
+pub mod metrics_server;
 pub mod node;
 pub mod process;
 pub mod promqltest;

@@ -93,7 +93,15 @@ async fn check(client: &Client, script: &Script, acknowledged: u64) -> Result<()
     let (start_ns, end_ns) = (script.start_ms * 1_000_000, (end_ms + 1) * 1_000_000);
     let lines = client.logs(&format!(r#"{{node="{node}",job="test"}}"#), start_ns, end_ns).await?;
     let expected = acknowledged * u64::from(script.lines);
-    ensure!(lines.len() as u64 == expected, "{node}: {} lines, acknowledged {expected}", lines.len());
+    let found: std::collections::BTreeSet<&str> = lines.iter().map(|line| line.line.as_str()).collect();
+    let missing: Vec<u64> = (0..expected).filter(|n| !found.contains(script.line(*n).as_str())).collect();
+    ensure!(
+        missing.is_empty() && lines.len() as u64 == expected,
+        "{node}: {} lines found, {expected} acknowledged, {} missing, first {:?}",
+        lines.len(),
+        missing.len(),
+        missing.iter().take(3).collect::<Vec<_>>(),
+    );
     for (number, line) in lines.iter().enumerate() {
         let expected = script.line(number as u64);
         ensure!(line.line == expected, "{node}: {:?} where {expected:?} comes", line.line);

@@ -7,10 +7,11 @@ use binnacle_proto::node::{Ack, Batch};
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use futures::{FutureExt, Stream, StreamExt};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tonic::Status;
 
 use super::body::Bodies;
+use super::stores::Turn;
 use super::tables::{Content, Refusal, Tables};
 use super::{BUDGET_UNIT, Shared};
 use crate::nodes::MAX_NODE_NAME;
@@ -25,6 +26,8 @@ pub(super) struct Push {
     /// Batches on their way to the stores, in order.
     in_flight: FuturesOrdered<BoxFuture<'static, Stored>>,
     in_flight_bytes: u64,
+    /// Ready when the lines of the newest batch are settled.
+    last_lines: Option<oneshot::Receiver<()>>,
     /// Last batch up to which all are durable.
     durable: u64,
     /// Counts how often the agent was told to send again: outcomes of batches that were sent before
@@ -58,6 +61,7 @@ impl Push {
             identity: None,
             in_flight: FuturesOrdered::new(),
             in_flight_bytes: 0,
+            last_lines: None,
             durable: 0,
             round: 0,
             failed: None,
@@ -150,6 +154,7 @@ impl Push {
                 return Ok(());
             }
             self.failed = None;
+            self.last_lines = None;
             self.round += 1;
         }
         let body_bytes = batch.body.len() as u64;
@@ -160,7 +165,8 @@ impl Push {
             self.in_flight.push_back(async move { outcome }.boxed());
             return Ok(());
         }
-        self.in_flight.push_back(store(shared, content, permit, outcome).boxed());
+        let turn = Turn::after(&mut self.last_lines);
+        self.in_flight.push_back(store(shared, content, turn, permit, outcome).boxed());
         Ok(())
     }
 
@@ -250,12 +256,13 @@ impl Push {
 async fn store(
     shared: Arc<Shared>,
     content: Content,
+    turn: Turn,
     permit: OwnedSemaphorePermit,
     mut outcome: Stored,
 ) -> Stored {
     let Content { samples, blocks, open_samples, .. } = content;
     let now_ms = shared.deps.clock.now_ms();
-    let appended = shared.stores.clone().append(samples, blocks, now_ms).await;
+    let appended = shared.stores.clone().append(samples, blocks, turn, now_ms).await;
     match appended {
         Err(reason) => outcome.failure = Some(reason),
         Ok(unknown_series) => outcome.unknown_series = unknown_series,

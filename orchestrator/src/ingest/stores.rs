@@ -7,8 +7,31 @@ use binnacle_proto::Labels;
 use binnacle_tsdb::{Sample, SeriesRef};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use tokio::sync::oneshot;
 
 use crate::selfmetrics::Counters;
+
+/// The place of a batch's lines in their stream.
+///
+/// The log store keeps only the end of what it has of a source. Lines that became durable before
+/// earlier ones of the same source, or although those had failed, would make it take the earlier ones
+/// for repeats when they come. So the lines of a stream are stored batch after batch; samples need no
+/// order and wait for nobody.
+pub(super) struct Turn {
+    /// Ready when the lines of the batch before are settled; an error when that failed. `None` for the
+    /// first.
+    before: Option<oneshot::Receiver<()>>,
+    /// Told when these are settled; dropped when that failed.
+    done: oneshot::Sender<()>,
+}
+
+impl Turn {
+    /// The turn after the one that `last` belongs to; `last` becomes this one's.
+    pub(super) fn after(last: &mut Option<oneshot::Receiver<()>>) -> Self {
+        let (done, settled) = oneshot::channel();
+        Self { before: last.replace(settled), done }
+    }
+}
 
 /// What a stream needs of the stores. The other implementation is that of the tests, which fails
 /// when it is told to.
@@ -19,7 +42,7 @@ pub(super) trait Stores: Send + Sync + 'static {
     /// When the database cannot tell now; ask again.
     fn resolve(&self, labels: &Labels) -> Result<Option<SeriesRef>, binnacle_tsdb::Error>;
 
-    /// Makes samples and lines durable. Returns how many samples were not stored because their series
+    /// Makes samples and lines durable, the lines in their turn. Returns how many samples were not stored because their series
     /// is not known any more: it must be resolved again.
     ///
     /// # Errors
@@ -28,6 +51,7 @@ pub(super) trait Stores: Send + Sync + 'static {
         self: Arc<Self>,
         samples: Vec<Sample>,
         blocks: Vec<Block>,
+        turn: Turn,
         now_ms: i64,
     ) -> BoxFuture<'static, Result<u64, String>>;
 }
@@ -56,11 +80,22 @@ impl Stores for Both {
         self: Arc<Self>,
         samples: Vec<Sample>,
         blocks: Vec<Block>,
+        turn: Turn,
         now_ms: i64,
     ) -> BoxFuture<'static, Result<u64, String>> {
         async move {
-            let (samples, lines) =
-                tokio::join!(self.append_samples(samples, now_ms), self.append_lines(blocks, now_ms));
+            let in_turn = async {
+                if let Some(before) = turn.before
+                    && before.await.is_err()
+                {
+                    return Err("the lines of a batch before are not durable".to_owned());
+                }
+                self.append_lines(blocks, now_ms).await?;
+                // Nobody waits when this is the last batch.
+                let _ = turn.done.send(());
+                Ok(())
+            };
+            let (samples, lines) = tokio::join!(self.append_samples(samples, now_ms), in_turn);
             lines.and(samples)
         }
         .boxed()

@@ -15,6 +15,7 @@ use prost::Message;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::Code;
 
+use super::stores::Turn;
 use super::*;
 
 /// Stores in memory that refuse the values they are told to refuse.
@@ -40,6 +41,7 @@ impl Stores for Fake {
         self: Arc<Self>,
         samples: Vec<Sample>,
         _blocks: Vec<Block>,
+        _turn: Turn,
         _now_ms: i64,
     ) -> BoxFuture<'static, Result<u64, String>> {
         async move {

@@ -315,7 +315,7 @@ impl Evaluation<'_> {
         let query = |expr: &str| self.query(expr).map_err(|error| error.to_string());
         let data = Data {
             labels,
-            external_labels: &self.context.config.external_labels_list,
+            external_labels: &self.context.external_labels,
             external_url: &self.context.config.external_url,
             value,
             at_ms: self.at_ms,

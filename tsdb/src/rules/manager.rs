@@ -41,9 +41,6 @@ pub struct RulesConfig {
     pub external_labels: BTreeMap<String, String>,
     /// Who is told.
     pub notify: NotifierConfig,
-    /// [`Self::external_labels`] as templates take them.
-    #[serde(skip)]
-    pub(super) external_labels_list: Vec<(String, String)>,
 }
 
 impl Default for RulesConfig {
@@ -58,7 +55,6 @@ impl Default for RulesConfig {
             external_url: String::new(),
             external_labels: BTreeMap::new(),
             notify: NotifierConfig::default(),
-            external_labels_list: Vec::new(),
         }
     }
 }
@@ -79,6 +75,8 @@ pub(super) struct Context {
     pub(super) engine: Engine,
     pub(super) limits: GuardLimits,
     pub(super) config: RulesConfig,
+    /// The external labels as templates take them.
+    pub(super) external_labels: Vec<(String, String)>,
     pub(super) clock: Clock,
     permits: Semaphore,
     counters: Counters,
@@ -126,13 +124,14 @@ fn add(counter: &AtomicU64, amount: u64) {
 
 impl Manager {
     /// Rules over `db`; `limits` bound each evaluation.
-    pub fn new(db: Db, engine: Engine, limits: GuardLimits, mut config: RulesConfig, clock: Clock) -> Self {
+    pub fn new(db: Db, engine: Engine, limits: GuardLimits, config: RulesConfig, clock: Clock) -> Self {
         let list = config.external_labels.iter();
-        config.external_labels_list = list.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let external_labels = list.map(|(name, value)| (name.clone(), value.clone())).collect();
         let notifiers = Notifiers::new(&config.notify, &config.external_labels, &config.external_url);
         let permits = Semaphore::new(config.concurrency.max(1));
         let counters = Counters::default();
-        let context = Arc::new(Context { db, engine, limits, config, clock, permits, counters });
+        let context =
+            Arc::new(Context { db, engine, limits, config, external_labels, clock, permits, counters });
         Self { context, notifiers }
     }
 
