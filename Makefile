@@ -64,7 +64,7 @@ bench: build ## Beside VictoriaMetrics and Prometheus; BENCH="--series 100000 --
 check: ## What a change must pass before review: format, clippy, licences, docs
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps --quiet
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --release --workspace --no-deps --quiet
 	@tests/packages.sh deny
 	$(CARGO) deny --log-level warn check licenses bans sources
 

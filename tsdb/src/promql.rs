@@ -95,7 +95,7 @@ pub struct RangeSeries {
     pub points: Points,
 }
 
-/// Evaluates PromQL over a [`Source`]. Stateless; clones are cheap.
+/// Evaluates PromQL over a [`Source`](crate::Source). Stateless; clones are cheap.
 #[derive(Debug, Clone, Default)]
 pub struct Engine {
     config: EngineConfig,
