@@ -71,6 +71,7 @@ impl Registry {
     }
 
     /// All containers, in no order.
+    #[cfg(test)]
     pub(crate) fn all(&self) -> Vec<Arc<Container>> {
         self.0.by_id.read().values().cloned().collect()
     }

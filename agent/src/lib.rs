@@ -16,8 +16,6 @@
 //! assert_eq!(config.capacity.memory_bytes, Some(2 << 30));
 //! ```
 
-#![allow(dead_code, unused_imports, reason = "the parts that use the seams land one by one")]
-
 mod agent;
 mod cgroup;
 mod clock;

@@ -22,7 +22,7 @@ pub struct Flags {
     #[arg(long, value_name = "URL")]
     pub server: Option<String>,
     /// Name of this node (default: the host name)
-    #[arg(long)]
+    #[arg(long, env = "BINNACLE_NODE")]
     pub node: Option<String>,
     /// Where the cgroup hierarchies are mounted
     #[arg(long, value_name = "DIR")]

@@ -145,6 +145,7 @@ impl Group {
     }
 
     /// Whether its directory exists in any hierarchy.
+    #[cfg(test)]
     pub(crate) fn exists(&self) -> bool {
         self.dirs().iter().any(|dir| dir.exists())
     }
