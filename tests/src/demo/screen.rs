@@ -34,7 +34,7 @@ pub async fn line(age: Duration, client: &Client) -> Result<()> {
     let nodes = client.query(r#"rate(container_cpu_usage_seconds_total{id="/"}[15s])"#, None).await?;
     let leaky = r#"max(container_memory_working_set_bytes{container="leaky"}) / 2^20"#;
     let leaky = client.number(leaky, None).await?;
-    let adj = client.number("max(binnacle_oom_score_adj_observed{container=\"leaky\"})", None).await?;
+    let adj = client.number("max(binnacle_oom_observed_score_adj{container=\"leaky\"})", None).await?;
     println!(
         "{:>5}s  {:>9}  {:>8}  {:>11}  {:>11}  {:>20}",
         age.as_secs(),
