@@ -18,7 +18,7 @@ use binnacle_tsdb::{
 };
 
 const CHILD: &str = "BINNACLE_CRASH_CHILD";
-const WORKERS: u64 = 4;
+const WORKERS: u64 = 16;
 /// Series that a worker appends to in every batch.
 const SERIES: u64 = 20;
 /// Batches after which a worker starts a new set of series.

@@ -197,18 +197,15 @@ impl Core {
     /// Puts a durable group into the head and answers; runs on the applier's thread.
     pub(super) fn apply(&self, group: Group) {
         let window_ms = i64::try_from(self.config.out_of_order_window.as_millis()).unwrap_or(i64::MAX);
-        let mut answers = Vec::with_capacity(group.batches.len());
-        for batch in &group.batches {
-            let mut counts = Counts::default();
-            let mut start = 0;
-            for (shard, end) in batch.ends.iter().enumerate() {
-                let samples = &batch.samples[start..*end as usize];
-                start = *end as usize;
-                if !samples.is_empty() {
-                    self.head.apply(shard, group.seq, samples, window_ms, |_, outcome| counts.count(outcome));
-                }
+        let mut answers: Vec<Counts> = group.batches.iter().map(|_| Counts::default()).collect();
+        // Shard by shard: a flush between two batches of the group would take the record as applied.
+        for shard in 0..SHARDS {
+            let parts = group.batches.iter().map(|batch| batch.of_shard(shard));
+            if parts.clone().any(|samples| !samples.is_empty()) {
+                self.head.apply(shard, group.seq, parts, window_ms, |batch, outcome| {
+                    answers[batch].count(outcome);
+                });
             }
-            answers.push(counts);
         }
         self.head.set_applied(group.seq);
         for (batch, counts) in group.batches.into_iter().zip(answers) {

@@ -122,7 +122,7 @@ impl Core {
         for (number, samples) in shards.iter().enumerate() {
             replay.samples += samples.len() as u64;
             if !samples.is_empty() {
-                self.head.apply(number, seq, samples, window_ms, |_, _| {});
+                self.head.apply(number, seq, std::iter::once(samples.as_slice()), window_ms, |_, _| {});
             }
         }
         Ok(())

@@ -60,19 +60,21 @@ impl Head {
         }
     }
 
-    /// Applies durable samples of one shard in order.
-    pub(crate) fn apply(
+    /// Applies what the record `seq` holds for one shard, batch after batch, and calls `each` with the
+    /// batch's number and the outcome of each sample. All of it under one lock: who takes the shard's
+    /// samples takes all of the record's or none, and the log is cut by that.
+    pub(crate) fn apply<'a>(
         &self,
         shard: usize,
         seq: u64,
-        samples: &[WalSample],
+        batches: impl Iterator<Item = &'a [WalSample]>,
         window_ms: i64,
-        mut each: impl FnMut(&WalSample, Outcome),
+        mut each: impl FnMut(usize, Outcome),
     ) {
         let mut shard = self.shards[shard].lock();
         let flushing = shard.flushing.clone();
         let (mut bytes, mut stored, mut max_ms) = (0i64, 0u64, i64::MIN);
-        for sample in samples {
+        for (batch, sample) in batches.enumerate().flat_map(|(at, batch)| batch.iter().map(move |s| (at, s))) {
             let outcome = match shard.get_mut(sample.id) {
                 Some(series) => {
                     let before = series.bytes();
@@ -87,7 +89,7 @@ impl Head {
                 }
                 None => Outcome::Unknown,
             };
-            each(sample, outcome);
+            each(batch, outcome);
         }
         shard.samples += stored;
         shard.applied = seq;

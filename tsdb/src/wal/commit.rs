@@ -36,6 +36,12 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
+    /// The samples of one shard.
+    pub(crate) fn of_shard(&self, shard: usize) -> &[WalSample] {
+        let start = shard.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.samples[start as usize..self.ends[shard] as usize]
+    }
+
     fn bytes(&self) -> usize {
         let labels: usize = self.definitions.iter().map(|(_, labels)| labels.byte_len() + 8).sum();
         self.samples.len() * size_of::<WalSample>() + labels
