@@ -13,7 +13,7 @@ mod tests;
 
 use twox_hash::XxHash3_64;
 
-pub(crate) use stream::{Stream, decode_stream};
+pub(crate) use stream::{Newest, Stream, StreamView};
 pub(crate) use varint::{Reader, put_signed, put_unsigned};
 
 use crate::select::Points;

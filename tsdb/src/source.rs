@@ -133,32 +133,44 @@ impl Core {
         }
         let mut at: HashMap<Labels, usize> =
             found.series.iter().enumerate().map(|(at, labels)| (labels.clone(), at)).collect();
-        for (number, id) in ids.iter().enumerate() {
-            if number.is_multiple_of(CHECK_EVERY) {
-                guard.check()?;
-            }
-            let day = found.days.iter().find(|(_, ids)| ids.contains(id)).map(|(day, _)| *day);
-            let Some(day) = day else { continue };
-            let labels = match self.store.series_labels(day, id) {
-                Ok(Some(labels)) => labels,
-                Ok(None) => continue,
+        let mut left = ids;
+        for at_day in 0..found.days.len() {
+            let (day, here) = (found.days[at_day].0, &left & &found.days[at_day].1);
+            left -= &here;
+            let (mut number, mut stopped) = (0usize, Ok(()));
+            let scanned = self.store.series_labels_of(day, here.iter(), &mut |id, labels| {
+                number += 1;
+                if number.is_multiple_of(CHECK_EVERY) {
+                    stopped = guard.check();
+                }
+                match labels {
+                    Ok(labels) => {
+                        let joined = at.get(&labels).copied();
+                        match joined {
+                            Some(at) => found.ids[at].push(id),
+                            None => {
+                                let charged = guard.charge_bytes(labels.byte_len() as u64 + SERIES_BYTES);
+                                stopped = stopped.clone().and(charged);
+                                at.insert(labels.clone(), found.series.len());
+                                found.series.push(labels);
+                                found.ids.push(Ids::One(id));
+                            }
+                        }
+                    }
+                    Err(error) => {
+                        self.report_damaged(&error);
+                        found.warnings.push(format!("a series is damaged and missing: {error}"));
+                    }
+                }
+                stopped.is_ok()
+            });
+            stopped?;
+            match scanned {
                 Err(error) if error.is_corruption() => {
                     self.report_damaged(&error);
-                    found
-                        .warnings
-                        .push(format!("the labels of a series are damaged, it is missing: {error}"));
-                    continue;
+                    found.warnings.push(format!("labels of a day are damaged, series are missing: {error}"));
                 }
-                Err(error) => return Err(error.into()),
-            };
-            match at.get(&labels) {
-                Some(at) => found.ids[*at].push(id),
-                None => {
-                    guard.charge_bytes(labels.byte_len() as u64 + SERIES_BYTES)?;
-                    at.insert(labels.clone(), found.series.len());
-                    found.series.push(labels);
-                    found.ids.push(Ids::One(id));
-                }
+                scanned => scanned?,
             }
         }
         Ok(())

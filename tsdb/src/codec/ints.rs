@@ -65,6 +65,8 @@ pub(super) fn encode(values: &[i64], out: &mut Vec<u8>) {
 
 fn residual(value: i64, base: Option<i64>, divisor: u64) -> u64 {
     match base {
+        // Dividing is slow, and seldom needed.
+        Some(base) if divisor == 1 => value.wrapping_sub(base) as u64,
         Some(base) => (value.wrapping_sub(base) as u64) / divisor,
         None if divisor == 1 => zigzag(value),
         None => zigzag(value / divisor as i64),

@@ -1,7 +1,7 @@
 //! Open chunks in memory: samples are appended one by one, a few bytes each. Never on disk.
 
 use super::Corrupt;
-use super::varint::{Reader, unzigzag, zigzag};
+use super::varint::{unzigzag, zigzag};
 use crate::select::Points;
 
 /// Bytes of the time part for each code in the low three bits of a control byte.
@@ -18,14 +18,24 @@ const HIGH: u8 = 15;
 const EXACT: i64 = 1 << 53;
 
 /// An open chunk of samples in ascending order.
+///
+/// It is a stack: the newest sample is held as it is, and the bytes say, from their end to their
+/// start, how each sample differs from the one before. Queries mostly want the newest samples, and
+/// read no more than these.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stream {
     bytes: Vec<u8>,
     count: u32,
     first_ms: i64,
-    last_ms: i64,
+    newest: Newest,
+}
+
+/// The newest sample, and how far it is from the one before.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Newest {
+    t_ms: i64,
     step_ms: i64,
-    last_bits: u64,
+    bits: u64,
 }
 
 impl Stream {
@@ -40,11 +50,7 @@ impl Stream {
 
     /// Last timestamp; meaningless when empty.
     pub(crate) fn last_ms(&self) -> i64 {
-        self.last_ms
-    }
-
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.newest.t_ms
     }
 
     /// Heap memory in use.
@@ -52,36 +58,55 @@ impl Stream {
         self.bytes.capacity()
     }
 
+    /// Roughly how many samples are not older than `start_ms`.
+    pub(crate) fn samples_since(&self, start_ms: i64) -> i64 {
+        let span = self.newest.t_ms.saturating_sub(self.first_ms.max(start_ms)).max(0);
+        let step = self.newest.t_ms.saturating_sub(self.first_ms) / i64::from(self.count.max(1));
+        span / step.max(1)
+    }
+
     /// Appends a sample that is newer than the last.
     #[inline]
     pub(crate) fn push(&mut self, t_ms: i64, value: f64) {
         let bits = value.to_bits();
+        if self.count == 0 {
+            self.first_ms = t_ms;
+            self.newest = Newest { t_ms, step_ms: 0, bits };
+            self.count = 1;
+            return;
+        }
         // Grow by an eighth: doubling would leave a third of the head's memory unused.
         if self.bytes.capacity() - self.bytes.len() < 17 {
             self.bytes.reserve_exact(32 + self.bytes.len() / 8);
         }
-        if self.count == 0 {
-            self.bytes.extend_from_slice(&t_ms.to_le_bytes());
-            self.bytes.extend_from_slice(&bits.to_le_bytes());
-            self.first_ms = t_ms;
-            self.step_ms = 0;
-        } else {
-            let step = t_ms.wrapping_sub(self.last_ms);
-            let drift = step.wrapping_sub(self.step_ms);
-            let at = self.bytes.len();
-            self.bytes.push(0);
-            let code = time_code(drift);
-            let time = TIME_BYTES[usize::from(code)];
-            self.bytes.extend_from_slice(&drift.to_le_bytes()[..time]);
-            let (value_code, word, len) = value_code(self.last_bits, bits);
-            self.bytes.extend_from_slice(&word.to_le_bytes()[..len]);
-            self.bytes[at] = code | value_code << 3;
-            self.step_ms = step;
-        }
-        self.last_ms = t_ms;
-        self.last_bits = bits;
+        let step_ms = t_ms.wrapping_sub(self.newest.t_ms);
+        let drift = step_ms.wrapping_sub(self.newest.step_ms);
+        let time = time_code(drift);
+        self.bytes.extend_from_slice(&drift.to_le_bytes()[..TIME_BYTES[usize::from(time)]]);
+        let (value, word, len) = value_code(self.newest.bits, bits);
+        self.bytes.extend_from_slice(&word.to_le_bytes()[..len]);
+        self.bytes.push(time | value << 3);
+        self.newest = Newest { t_ms, step_ms, bits };
         self.count += 1;
     }
+
+    /// Appends the samples within `start_ms..=end_ms` to `out`.
+    pub(crate) fn read(&self, start_ms: i64, end_ms: i64, out: &mut Points) -> Result<(), Corrupt> {
+        self.view().read(start_ms, end_ms, out)
+    }
+
+    /// The same samples, borrowed.
+    pub(crate) fn view(&self) -> StreamView<'_> {
+        StreamView { bytes: &self.bytes, newest: (self.count > 0).then_some(self.newest) }
+    }
+}
+
+/// An open chunk, wherever its bytes are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StreamView<'a> {
+    pub(crate) bytes: &'a [u8],
+    /// `None` when there is no sample.
+    pub(crate) newest: Option<Newest>,
 }
 
 fn time_code(drift: i64) -> u8 {
@@ -124,57 +149,70 @@ fn as_integer(bits: u64) -> Option<i64> {
     ((integer as f64).to_bits() == bits && integer.abs() <= EXACT).then_some(integer)
 }
 
-/// Appends the samples of an open chunk within `start_ms..=end_ms` to `out`.
-pub(crate) fn decode_stream(
-    bytes: &[u8],
-    start_ms: i64,
-    end_ms: i64,
-    out: &mut Points,
-) -> Result<(), Corrupt> {
-    let mut reader = Reader::new(bytes);
-    if reader.is_empty() {
-        return Ok(());
-    }
-    let mut t_ms = reader.fixed()? as i64;
-    let mut bits = reader.fixed()?;
-    let mut step = 0i64;
-    loop {
-        if t_ms > end_ms {
-            return Ok(());
-        }
-        if t_ms >= start_ms {
-            out.push(t_ms, f64::from_bits(bits));
-        }
-        if reader.is_empty() {
-            return Ok(());
-        }
-        let control = reader.byte()?;
-        let time = *TIME_BYTES.get(usize::from(control & 7)).ok_or(Corrupt("unknown time code"))?;
-        if time > 0 {
-            let unused = 64 - 8 * time as u32;
-            let drift = (word(reader.bytes(time)?) << unused) as i64 >> unused;
-            step = step.wrapping_add(drift);
-        }
-        t_ms = t_ms.wrapping_add(step);
-        match control >> 3 {
-            SAME => {}
-            code @ 1..=7 => {
-                let difference = unzigzag(word(reader.bytes(usize::from(code))?));
-                bits = ((f64::from_bits(bits) as i64).wrapping_add(difference) as f64).to_bits();
+impl StreamView<'_> {
+    /// Appends the samples within `start_ms..=end_ms` to `out`.
+    pub(crate) fn read(&self, start_ms: i64, end_ms: i64, out: &mut Points) -> Result<(), Corrupt> {
+        let Some(Newest { mut t_ms, step_ms: mut step, mut bits }) = self.newest else { return Ok(()) };
+        let before = out.len();
+        let mut rest = self.bytes;
+        while t_ms >= start_ms {
+            if t_ms <= end_ms {
+                out.push(t_ms, f64::from_bits(bits));
             }
-            code @ 8..=15 => bits ^= word(reader.bytes(usize::from(code - LOW))?),
-            code @ 16..=23 => {
-                let len = usize::from(code - HIGH);
-                bits ^= word(reader.bytes(len)?) << (64 - 8 * len as u32);
+            let Some((control, bytes)) = rest.split_last() else { break };
+            let code = control >> 3;
+            let (len, time) = (value_bytes(code)?, time_bytes(control & 7)?);
+            let Some((bytes, word)) = split_word(bytes, len) else {
+                return Err(Corrupt("an open chunk ends too early"));
+            };
+            bits = match code {
+                SAME => bits,
+                1..=7 => ((f64::from_bits(bits) as i64).wrapping_sub(unzigzag(word)) as f64).to_bits(),
+                8..=15 => bits ^ word,
+                _ => bits ^ word << (64 - 8 * len as u32),
+            };
+            let Some((bytes, word)) = split_word(bytes, time) else {
+                return Err(Corrupt("an open chunk ends too early"));
+            };
+            t_ms = t_ms.wrapping_sub(step);
+            if time > 0 {
+                let unused = 64 - 8 * time as u32;
+                step = step.wrapping_sub((word << unused) as i64 >> unused);
             }
-            _ => return Err(Corrupt("unknown value code")),
+            rest = bytes;
         }
+        out.timestamps[before..].reverse();
+        out.values[before..].reverse();
+        Ok(())
     }
 }
 
 #[inline]
-fn word(bytes: &[u8]) -> u64 {
+fn time_bytes(code: u8) -> Result<usize, Corrupt> {
+    TIME_BYTES.get(usize::from(code)).copied().ok_or(Corrupt("unknown time code"))
+}
+
+#[inline]
+fn value_bytes(code: u8) -> Result<usize, Corrupt> {
+    match code {
+        SAME => Ok(0),
+        1..=7 => Ok(usize::from(code - INTEGER)),
+        8..=15 => Ok(usize::from(code - LOW)),
+        16..=23 => Ok(usize::from(code - HIGH)),
+        _ => Err(Corrupt("unknown value code")),
+    }
+}
+
+/// Takes `len` bytes off the end, as a little-endian word.
+#[inline]
+fn split_word(bytes: &[u8], len: usize) -> Option<(&[u8], u64)> {
+    if let Some(eight) = bytes.last_chunk::<8>() {
+        // The usual case: one load, and what is too much shifted out.
+        let word = if len == 0 { 0 } else { u64::from_le_bytes(*eight) >> (64 - 8 * len as u32) };
+        return Some((&bytes[..bytes.len() - len], word));
+    }
+    let (rest, tail) = bytes.split_at_checked(bytes.len().checked_sub(len)?)?;
     let mut word = [0u8; 8];
-    word[..bytes.len()].copy_from_slice(bytes);
-    u64::from_le_bytes(word)
+    word[..len].copy_from_slice(tail);
+    Some((rest, u64::from_le_bytes(word)))
 }

@@ -86,8 +86,13 @@ proptest! {
             stream.push(*t_ms, *value);
         }
         let mut out = Points::default();
-        decode_stream(stream.bytes(), i64::MIN, i64::MAX, &mut out).unwrap();
+        stream.read(i64::MIN, i64::MAX, &mut out).unwrap();
         prop_assert_eq!(bits(&out), bits(&points));
+        let (start, end) = (points.timestamps[points.len() / 3], points.timestamps[points.len() / 2]);
+        out.clear();
+        stream.read(start, end, &mut out).unwrap();
+        let want: Vec<_> = bits(&points).into_iter().filter(|(t, _)| (start..=end).contains(t)).collect();
+        prop_assert_eq!(bits(&out), want);
     }
 
     #[test]

@@ -43,10 +43,6 @@ impl<'a> Reader<'a> {
         Self { rest: bytes }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rest.is_empty()
-    }
-
     /// Bytes left.
     pub(crate) fn len(&self) -> usize {
         self.rest.len()

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use binnacle_proto::Labels;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use roaring::RoaringBitmap;
 
 use super::Core;
@@ -63,6 +63,10 @@ impl Core {
         self.next_seq.store(last_seq + 1, Ordering::Relaxed);
         self.head.set_applied(last_seq);
         self.counters.wal_corrupt.add(replay.corrupt);
+        if !replay.renamed.is_empty() {
+            // Their samples are in another shard than the log says: only in chunks is that settled.
+            self.flush_all()?;
+        }
         if replay.records > 0 {
             let (records, samples) = (replay.records, replay.samples);
             tracing::info!(records, samples, series = self.head.series_count(), "log replayed");
@@ -111,12 +115,28 @@ impl Core {
         let mut shards: [Vec<WalSample>; SHARDS] = Default::default();
         for sample in record.samples {
             // By the shard of the id in the log, under which it was flushed if it was.
-            if seq <= replay.cuts[shard_of(sample.id)] {
-                continue;
+            let shard = shard_of(sample.id);
+            if seq > replay.cuts[shard] {
+                shards[shard].push(sample);
             }
-            if let Some(id) = self.replayed_series(replay, &sample)? {
-                shards[shard_of(id)].push(WalSample { id, ..sample });
+        }
+        let (mut missing, mut definitions) = (Vec::new(), Vec::new());
+        for (number, samples) in shards.iter().enumerate() {
+            self.head.prepare(number, samples, &mut missing, &mut definitions);
+        }
+        let mut dropped = HashSet::new();
+        for sample in missing {
+            if self.replayed_series(replay, &sample)?.is_none() {
+                dropped.insert(sample.id);
             }
+        }
+        if !replay.renamed.is_empty() || !dropped.is_empty() {
+            let mut moved: [Vec<WalSample>; SHARDS] = Default::default();
+            for sample in shards.into_iter().flatten().filter(|sample| !dropped.contains(&sample.id)) {
+                let id = replay.renamed.get(&sample.id).copied().unwrap_or(sample.id);
+                moved[shard_of(id)].push(WalSample { id, ..sample });
+            }
+            shards = moved;
         }
         let window_ms = i64::try_from(self.config.out_of_order_window.as_millis()).unwrap_or(i64::MAX);
         for (number, samples) in shards.iter().enumerate() {

@@ -6,7 +6,7 @@ use binnacle_proto::Labels;
 
 use super::series::Late;
 use super::{FlushSet, Head, Series};
-use crate::codec::decode_stream;
+use crate::codec::Stream;
 use crate::day::Day;
 use crate::select::Points;
 use crate::store::SeriesId;
@@ -141,17 +141,17 @@ fn push_late(series: &mut Series, sample: &WalSample, flushing: Option<&FlushSet
 /// wins when samples are read.
 fn in_memory(series: &Series, sample: &WalSample, flushing: Option<&FlushSet>) -> Option<f64> {
     let at_ms = sample.t_ms;
-    let of = |bytes: &[u8], late: &[Late]| {
+    let of = |stream: &Stream, late: &[Late]| {
         if let Ok(at) = late.binary_search_by_key(&at_ms, |(t_ms, _)| *t_ms) {
             return Some(late[at].1);
         }
         let mut found = Points::default();
-        decode_stream(bytes, at_ms, at_ms, &mut found).ok()?;
+        stream.read(at_ms, at_ms, &mut found).ok()?;
         found.values.first().copied()
     };
     let late = series.late.as_ref().map_or(&[][..], |late| late.as_slice());
-    of(series.stream.bytes(), late).or_else(|| {
+    of(&series.stream, late).or_else(|| {
         let taken = flushing?.get(sample.id)?;
-        of(taken.stream.bytes(), &taken.late)
+        of(&taken.stream, &taken.late)
     })
 }

@@ -7,7 +7,7 @@ use binnacle_proto::Labels;
 
 use super::series::Late;
 use super::{Head, shard_of};
-use crate::codec::{Corrupt, Stream, decode_stream};
+use crate::codec::{Corrupt, Stream};
 use crate::day::Day;
 use crate::select::Points;
 use crate::store::SeriesId;
@@ -42,7 +42,7 @@ impl FlushSeries {
     /// All samples, ascending.
     pub(crate) fn points(&self) -> Result<Points, Corrupt> {
         let mut points = Points::default();
-        decode_stream(self.stream.bytes(), i64::MIN, i64::MAX, &mut points)?;
+        self.stream.read(i64::MIN, i64::MAX, &mut points)?;
         if self.late.is_empty() {
             return Ok(points);
         }

@@ -7,15 +7,21 @@ use roaring::RoaringBitmap;
 
 use super::series::{Late, bounds};
 use super::{FlushSet, Head, SHARDS, shard_of};
-use crate::codec::{Corrupt, decode_stream};
+use crate::codec::{Corrupt, Newest, StreamView};
 use crate::select::Points;
 use crate::store::SeriesId;
+
+/// Up to about so many samples are decoded while the shard is locked.
+const DECODE_UNDER_LOCK: i64 = 64;
 
 /// A copy of a series' samples in memory. Reused from series to series.
 #[derive(Default)]
 pub(crate) struct HeadCopy {
-    stream: Vec<u8>,
+    bytes: Vec<u8>,
+    newest: Option<Newest>,
     late: Vec<Late>,
+    /// Samples that were so few that they were decoded at once.
+    decoded: Points,
     flushing: Option<Arc<FlushSet>>,
     id: SeriesId,
     /// Flushes committed before the copy was made: a view of the store must not be older.
@@ -26,7 +32,7 @@ impl HeadCopy {
     /// Appends the samples a flush has taken within the bounds to `out`, ascending.
     pub(crate) fn flushing(&self, start_ms: i64, end_ms: i64, out: &mut Points) -> Result<(), Corrupt> {
         let Some(taken) = self.flushing.as_ref().and_then(|set| set.get(self.id)) else { return Ok(()) };
-        decode_stream(taken.stream.bytes(), start_ms, end_ms, out)?;
+        taken.stream.read(start_ms, end_ms, out)?;
         push_late(&taken.late, start_ms, end_ms, out);
         Ok(())
     }
@@ -34,7 +40,9 @@ impl HeadCopy {
     /// Appends the samples that no flush has taken within the bounds to `out`: those in order, then
     /// those that came late.
     pub(crate) fn open(&self, start_ms: i64, end_ms: i64, out: &mut Points) -> Result<(), Corrupt> {
-        decode_stream(&self.stream, start_ms, end_ms, out)?;
+        StreamView { bytes: &self.bytes, newest: self.newest }.read(start_ms, end_ms, out)?;
+        out.timestamps.extend_from_slice(&self.decoded.timestamps);
+        out.values.extend_from_slice(&self.decoded.values);
         push_late(&self.late, start_ms, end_ms, out);
         Ok(())
     }
@@ -64,7 +72,9 @@ impl Head {
 
     /// Copies what is in memory of a series that may lie within the bounds.
     pub(crate) fn copy(&self, id: SeriesId, start_ms: i64, end_ms: i64, copy: &mut HeadCopy) {
-        copy.stream.clear();
+        copy.bytes.clear();
+        copy.newest = None;
+        copy.decoded.clear();
         copy.late.clear();
         copy.id = id;
         let shard = self.shards[shard_of(id)].lock();
@@ -74,7 +84,15 @@ impl Head {
         let late = series.late.as_ref().map_or(&[][..], |late| late.as_slice());
         let within = |(first, last): (i64, i64)| first <= end_ms && last >= start_ms;
         if bounds(&series.stream, Some(late)).is_some_and(within) {
-            copy.stream.extend_from_slice(series.stream.bytes());
+            let view = series.stream.view();
+            // For few samples decoding is cheaper than copying all bytes. What does not decode is copied,
+            // and fails outside of the lock.
+            let few = series.stream.samples_since(start_ms) <= DECODE_UNDER_LOCK;
+            if !few || view.read(start_ms, end_ms, &mut copy.decoded).is_err() {
+                copy.decoded.clear();
+                copy.bytes.extend_from_slice(view.bytes);
+                copy.newest = view.newest;
+            }
             copy.late.extend_from_slice(late);
         }
     }

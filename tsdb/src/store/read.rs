@@ -35,6 +35,37 @@ impl Store {
         take_labels(&mut Reader::new(&bytes)).map(Some).map_err(|_| damaged("cannot read a series"))
     }
 
+    /// Calls `each` with the labels of those of `ids`, ascending, that have chunks on `day`, until it
+    /// returns false. Labels that are damaged come as an error.
+    pub(crate) fn series_labels_of(
+        &self,
+        day: Day,
+        ids: impl Iterator<Item = SeriesId>,
+        each: &mut dyn FnMut(SeriesId, Result<Labels, StoreError>) -> bool,
+    ) -> Result<(), StoreError> {
+        let db = self.db()?;
+        let mut iterator = db.raw_iterator_cf(family(&db, SERIES));
+        for id in ids {
+            let want = keys::series(day, id);
+            // Neighbours are one step apart.
+            if iterator.valid() {
+                iterator.next();
+            }
+            if iterator.key() != Some(want.as_slice()) {
+                iterator.seek(&want);
+            }
+            let Some(key) = key_of(&iterator)? else { return Ok(()) };
+            if key != want {
+                continue;
+            }
+            let labels = take_labels(&mut Reader::new(iterator.value().unwrap_or_default()));
+            if !each(id, labels.map_err(|_| damaged("cannot read a series"))) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// The series of these labels that has chunks on `day`.
     pub(crate) fn series_by_labels(&self, day: Day, labels: &Labels) -> Result<Option<SeriesId>, StoreError> {
         let db = self.db()?;
