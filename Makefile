@@ -26,7 +26,7 @@ build-deps: ## Install what the build needs (Debian, root)
 
 .PHONY: test-deps
 test-deps: ## Install what the tests compare with (Debian, root)
-	@tests/packages.sh build test
+	@tests/packages.sh build test cgroup2
 	@tests/peers.sh
 
 .PHONY: build
@@ -47,9 +47,9 @@ test-crash: ## The long crash test of the database: 200 kills under load
 	BINNACLE_CRASH_ROUNDS=200 $(CARGO) test --release -p binnacle-tsdb --test crash
 
 .PHONY: test-cgroup2
-test-cgroup2: ## The agent's cgroup tests on an emulated machine with cgroup v2
+test-cgroup2: ## The agent's cgroup and pod tests on an emulated machine with cgroup v2 (part of `make test`)
 	@tests/packages.sh build cgroup2
-	@tests/cgroup2/run.sh cgroup::
+	@tests/cgroup2/run.sh cgroup:: pods::
 
 .PHONY: test-rotation
 test-rotation: ## The long rotation test of the log tailer: 1,000 rotations with kills

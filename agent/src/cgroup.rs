@@ -3,6 +3,7 @@
 mod containers;
 mod emit;
 mod mounts;
+mod network;
 mod oom;
 mod read;
 mod scan;

@@ -11,7 +11,10 @@ use parking_lot::RwLock;
 
 pub(crate) use path::{Place, place};
 
-/// Who a container is. The sandbox of a pod has `container == "POD"`.
+/// The name of a pod's sandbox where a container's stands, as cAdvisor has it.
+pub(crate) const SANDBOX: &str = "POD";
+
+/// Who a container is. The sandbox of a pod is called [`SANDBOX`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Container {
     /// Identity of this run: 64 hexadecimal digits.

@@ -22,6 +22,7 @@ mod clock;
 mod collect;
 mod config;
 mod control;
+mod cri;
 mod error;
 mod http;
 mod identity;

@@ -31,10 +31,11 @@ if [ -z "$kernel" ]; then
 fi
 
 cd "$(dirname "$0")/../.."
-binary=$(cargo test --release -p binnacle-agent --lib --no-run --message-format=json 2>/dev/null |
-    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1)
+# The whole workspace, as `make test` builds it: fewer packages would be other features, and built anew.
+binary=$(cargo test --release --workspace --no-run --message-format=json 2>/dev/null |
+    grep '"name":"binnacle_agent"' | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1)
 if [ ! -x "$binary" ]; then
-    echo "the agent's tests do not build: cargo test --release -p binnacle-agent --no-run"
+    echo "the agent's tests do not build: cargo test --release --workspace --no-run"
     exit 1
 fi
 

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use binnacle_proto::LabelsBuilder;
 
 use super::emit::{self, Devices};
+use super::network::Networks;
 use super::oom::{Ledger, Listener};
 use super::read::Reader;
 use super::scan::scan;
 use super::{Cgroups, Controller, Home};
 use crate::Config;
-use crate::identity::{Container, Place, Registry, place};
+use crate::identity::{Container, Place, Registry, SANDBOX, place};
 use crate::kernel::Buffer;
 use crate::sample::{Page, Series};
 use crate::selfmetrics::{Gauge, SelfMetrics};
@@ -26,6 +27,7 @@ pub(crate) struct Containers {
     known: BTreeMap<String, Known>,
     oom: Ledger,
     devices: Devices,
+    networks: Networks,
     buffer: Buffer,
     count: Gauge,
     left_out: Gauge,
@@ -64,6 +66,7 @@ impl Containers {
             known: BTreeMap::new(),
             oom: Ledger::default(),
             devices: Devices::new(&config.sys_root),
+            networks: Networks::new(&config.proc_root),
             buffer: Buffer::default(),
             count: metrics.gauge("binnacle_agent_cgroups", &[]),
             left_out: metrics.gauge("binnacle_agent_cgroups_left_out", &[]),
@@ -93,7 +96,13 @@ impl Containers {
             let usage = known.reader.read(&mut self.buffer);
             let mut scrape = known.page.scrape(samples);
             emit::emit(&usage, &mut self.devices, &mut scrape);
-            let kills = usage.memory.events.oom_kill;
+            if known.identity.as_ref().is_some_and(|who| who.container == SANDBOX)
+                && known.place.container_id.is_some()
+                && let Some(pid) = usage.a_process
+            {
+                self.networks.emit(pid, &mut scrape);
+            }
+            let kills = usage.memory.events.kills();
             known.kills = kills.unwrap_or(known.kills);
             if known.place.is_pod() {
                 if usage.memory.events.oom.is_some() {

@@ -97,6 +97,7 @@ fn memory(memory: &Memory, scrape: &mut Scrape<'_>) {
         ("max", events.max),
         ("oom", events.oom),
         ("oom_kill", events.oom_kill),
+        ("oom_group_kill", events.oom_group_kill),
     ] {
         scrape.maybe("container_memory_events_total", &[("event", event)], count(value));
     }

@@ -90,8 +90,10 @@ impl Reader {
             Some(IoFiles::V2(file)) => usage.io = file.read(buffer).map(v2::parse_io).unwrap_or_default(),
             None => {}
         }
-        let lines = |text: &str| text.lines().filter(|line| !line.is_empty()).count() as u64;
-        usage.processes = self.processes.as_mut().and_then(|file| file.read(buffer)).map(lines);
+        if let Some(text) = self.processes.as_mut().and_then(|file| file.read(buffer)) {
+            usage.processes = Some(text.lines().filter(|line| !line.is_empty()).count() as u64);
+            usage.a_process = text.lines().next().and_then(|pid| pid.parse().ok());
+        }
         usage.threads =
             self.threads.as_mut().and_then(|file| file.read(buffer)).and_then(crate::kernel::number);
         if let Some([cpu, memory, io]) = &mut self.pressure {

@@ -9,6 +9,8 @@ pub(crate) struct Usage {
     pub(crate) io: Vec<DeviceIo>,
     /// Processes in this very cgroup.
     pub(crate) processes: Option<u64>,
+    /// One of them.
+    pub(crate) a_process: Option<u32>,
     /// Threads in the cgroup and below.
     pub(crate) threads: Option<u64>,
     pub(crate) pressure: Pressures,
@@ -73,6 +75,17 @@ pub(crate) struct Events {
     pub(crate) max: Option<u64>,
     pub(crate) oom: Option<u64>,
     pub(crate) oom_kill: Option<u64>,
+    /// Kills of the cgroup as a whole (`memory.oom.group`), version 2 only.
+    pub(crate) oom_group_kill: Option<u64>,
+}
+
+impl Events {
+    /// How often the kernel killed for want of memory. With `memory.oom.group` it counts the victim and
+    /// every process of the group in `oom_kill`, the victim among them again: there a kill of the group
+    /// is one.
+    pub(crate) fn kills(&self) -> Option<u64> {
+        self.oom_group_kill.filter(|kills| *kills > 0).or(self.oom_kill)
+    }
 }
 
 /// Reads and writes of one block device.

@@ -90,6 +90,7 @@ impl MemoryFiles {
                 max: keyed(events, "max"),
                 oom: keyed(events, "oom"),
                 oom_kill: keyed(events, "oom_kill"),
+                oom_group_kill: keyed(events, "oom_group_kill"),
             };
             memory.failcnt = memory.events.max;
         }

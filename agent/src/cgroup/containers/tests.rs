@@ -191,7 +191,7 @@ fn kills_in_version_2_outlive_the_container() {
     let (mut containers, registry) = containers(&tree.config);
     registry.insert(leaky(CONTAINER));
     assert_eq!(one(&round(&mut containers), "container_oom_events_total", "leaky"), 0.0);
-    tree.write(&pod, &[("memory.events", "oom 1\noom_kill 1\n")]);
+    tree.write(&pod, &[("memory.events", "oom 1\noom_kill 2\noom_group_kill 1\n")]);
     tree.remove(&format!("{pod}/{CONTAINER}"));
     tree.write(&format!("{pod}/{SUCCESSOR}"), &[("memory.events", "oom 0\noom_kill 0\n")]);
     registry.insert(leaky(SUCCESSOR));

@@ -117,14 +117,18 @@ impl Group {
         }
     }
 
-    /// How many of its processes the kernel killed for want of memory.
+    /// How often the kernel killed in it for want of memory; a kill of the whole group, in which
+    /// `oom_kill` counts the victim twice, is one.
     pub(crate) fn oom_kills(&self) -> Result<u64, Error> {
         let Some((version, dir)) = self.controlled(Controller::Memory) else { return Ok(0) };
-        let file = match version {
-            Version::V1 => "memory.oom_control",
-            Version::V2 => "memory.events",
+        let count = match version {
+            Version::V1 => keyed(&dir, "memory.oom_control", "oom_kill")?,
+            Version::V2 => match keyed(&dir, "memory.events", "oom_group_kill")? {
+                Some(kills) if kills > 0 => Some(kills),
+                _ => keyed(&dir, "memory.events", "oom_kill")?,
+            },
         };
-        Ok(keyed(&dir, file, "oom_kill")?.unwrap_or(0))
+        Ok(count.unwrap_or(0))
     }
 }
 

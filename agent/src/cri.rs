@@ -1,0 +1,146 @@
+//! Names, images and labels of containers that a container engine runs, asked from its runtime
+//! interface (`runtime.v1`) over its socket.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::Error;
+use crate::agent::Context;
+use crate::identity::{Container, Registry, SANDBOX};
+
+/// Generated code of `proto/cri.proto`: package `runtime.v1`.
+mod v1 {
+    #![allow(missing_docs, clippy::all, clippy::unwrap_used)]
+    tonic::include_proto!("runtime.v1");
+}
+
+use v1::runtime_service_client::RuntimeServiceClient;
+
+/// The engine is asked this often; a container that is younger has no name for so long at most.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// How long the engine may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Answers larger than this are refused, in bytes: 10,000 containers are about 10 MiB.
+const MAX_ANSWER: usize = 32 << 20;
+
+/// Keeps the registry up to date with the engine until shutdown. Without a socket there is nothing to
+/// do until one appears.
+pub(crate) async fn run(context: Context) -> Result<(), Error> {
+    let (registry, socket) = (context.registry.clone(), context.config.cri_socket.clone());
+    let errors = context.metrics.counter("binnacle_agent_cri_errors_total", &[]);
+    let count = context.metrics.gauge("binnacle_agent_cri_containers", &[]);
+    let shutdown = context.shutdown.clone();
+    // Not the whole context: it holds a sender of the uplink.
+    drop(context);
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut engine: Option<RuntimeServiceClient<Channel>> = None;
+    let mut known = BTreeSet::new();
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            _ = ticks.tick() => {}
+        }
+        if !socket.exists() {
+            engine = None;
+            continue;
+        }
+        match ask(&mut engine, &socket).await {
+            Ok(containers) => {
+                failing = false;
+                count.set(containers.len() as f64);
+                update(&registry, &mut known, containers);
+            }
+            Err(status) => {
+                errors.add(1);
+                if !std::mem::replace(&mut failing, true) {
+                    let reason = format!("{}: {}", status.code(), status.message());
+                    tracing::warn!(socket = %socket.display(), reason, "the container engine does not answer");
+                }
+                engine = None;
+            }
+        }
+    }
+}
+
+/// A client of the socket; connects when first used.
+fn connect(socket: &Path) -> Result<RuntimeServiceClient<Channel>, tonic::Status> {
+    let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))
+        .map_err(|e| tonic::Status::invalid_argument(e.to_string()))?;
+    let channel = endpoint.timeout(TIMEOUT).connect_timeout(TIMEOUT).connect_lazy();
+    Ok(RuntimeServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER))
+}
+
+/// Connects when there is no connection yet, and lists.
+async fn ask(
+    engine: &mut Option<RuntimeServiceClient<Channel>>,
+    socket: &Path,
+) -> Result<Vec<Container>, tonic::Status> {
+    let client = match engine {
+        Some(client) => client,
+        None => engine.insert(connect(socket)?),
+    };
+    list(client).await
+}
+
+/// Everything the engine has, sandboxes among it.
+async fn list(client: &mut RuntimeServiceClient<Channel>) -> Result<Vec<Container>, tonic::Status> {
+    let sandboxes = client.list_pod_sandbox(v1::ListPodSandboxRequest {}).await?.into_inner().items;
+    let containers = client.list_containers(v1::ListContainersRequest {}).await?.into_inner().containers;
+    let mut pods = BTreeMap::new();
+    let mut all = Vec::with_capacity(sandboxes.len() + containers.len());
+    for sandbox in sandboxes {
+        let metadata = sandbox.metadata.unwrap_or_default();
+        let pod = Container {
+            id: sandbox.id.clone(),
+            namespace: metadata.namespace,
+            pod: metadata.name,
+            uid: metadata.uid,
+            container: SANDBOX.to_owned(),
+            name: sandbox.id.clone(),
+            labels: sandbox.labels.into_iter().collect(),
+            started_ms: sandbox.created_at / 1_000_000,
+            ..Container::default()
+        };
+        pods.insert(sandbox.id, pod);
+    }
+    for container in containers {
+        // Without its sandbox a container has no pod: the two lists were made at two times.
+        let Some(pod) = pods.get(&container.pod_sandbox_id) else { continue };
+        let image = container.image.unwrap_or_default();
+        let written = [image.user_specified_image, image.image, container.image_ref];
+        all.push(Container {
+            name: container.id.clone(),
+            id: container.id,
+            container: container.metadata.unwrap_or_default().name,
+            image: written.into_iter().find(|image| !image.is_empty()).unwrap_or_default(),
+            started_ms: container.created_at / 1_000_000,
+            ..pod.clone()
+        });
+    }
+    all.extend(pods.into_values());
+    Ok(all)
+}
+
+/// Makes the registry say what the engine said. `known` is what it said before: others fill the
+/// registry too.
+fn update(registry: &Registry, known: &mut BTreeSet<String>, containers: Vec<Container>) {
+    let now: BTreeSet<String> = containers.iter().map(|container| container.id.clone()).collect();
+    for id in known.difference(&now) {
+        registry.remove(id);
+    }
+    for container in containers {
+        registry.insert(container);
+    }
+    *known = now;
+}
+
+#[cfg(test)]
+mod tests;
