@@ -5,6 +5,7 @@
 //! as passing although it is listed.
 
 mod compare;
+mod database;
 mod load;
 mod notation;
 mod run;
@@ -13,6 +14,7 @@ mod skips;
 
 use std::path::{Path, PathBuf};
 
+pub use database::DatabaseStore;
 pub use load::{MemoryStore, Store};
 pub use run::{FileReport, run_file};
 pub use skips::Skips;

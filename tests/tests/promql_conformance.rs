@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use binnacle_tests::promqltest::{MemoryStore, Skips, Store, folder, run_file, scripts};
+use binnacle_tests::promqltest::{DatabaseStore, MemoryStore, Skips, Store, folder, run_file, scripts};
 
 const SKIPS: &str = include_str!("../promqltest_skips.txt");
 
@@ -46,4 +46,9 @@ fn run_all(store: &mut dyn Store) {
 #[test]
 fn scripts_pass_in_memory() {
     run_all(&mut MemoryStore::default());
+}
+
+#[test]
+fn scripts_pass_on_the_database() {
+    run_all(&mut DatabaseStore::open().expect("a database opens"));
 }

@@ -76,7 +76,11 @@ pub fn run_file(path: &Path, store: &mut dyn Store, skips: &Skips) -> Result<Fil
 }
 
 fn load(store: &mut dyn Store, step_ms: i64, rows: &[Row]) -> Result<(), String> {
-    for row in rows {
+    for (number, row) in rows.iter().enumerate() {
+        // Of a series that a load names twice, the last row stands.
+        if rows[number + 1..].iter().any(|later| later.labels == row.labels) {
+            continue;
+        }
         let at = |(i, point): (usize, &Point)| match point {
             Point::Float(value) => Some((i as i64 * step_ms, *value)),
             // Native histograms cannot be stored yet; what depends on them is on the list of skips.

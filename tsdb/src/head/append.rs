@@ -74,7 +74,8 @@ impl Head {
         let mut shard = self.shards[shard].lock();
         let flushing = shard.flushing.clone();
         let (mut bytes, mut stored, mut max_ms) = (0i64, 0u64, i64::MIN);
-        for (batch, sample) in batches.enumerate().flat_map(|(at, batch)| batch.iter().map(move |s| (at, s))) {
+        for (batch, sample) in batches.enumerate().flat_map(|(at, batch)| batch.iter().map(move |s| (at, s)))
+        {
             let outcome = match shard.get_mut(sample.id) {
                 Some(series) => {
                     let before = series.bytes();
