@@ -192,6 +192,11 @@ impl Config {
                 format!("{:?} is not a URL like http://host:9091", self.server),
             ));
         }
+        // Pods run elsewhere, and links and positions name these folders: they must not depend on where
+        // the agent was started.
+        for (field, dir) in [("state_dir", &mut self.state_dir), ("pod_log_dir", &mut self.pod_log_dir)] {
+            *dir = std::path::absolute(&*dir).map_err(|e| Error::config(field, e.to_string()))?;
+        }
         let trimmed = self.cgroup_parent.trim_matches('/');
         if trimmed.split('/').any(|part| part == "..") {
             return Err(Error::config("cgroup_parent", "must not contain `..`"));

@@ -64,6 +64,14 @@ fn flags_override_the_file() {
 }
 
 #[test]
+fn folders_do_not_depend_on_where_the_agent_was_started() {
+    let relative = Config { state_dir: "state".into(), pod_log_dir: "logs".into(), ..Config::default() };
+    let config = relative.checked().unwrap();
+    let here = std::env::current_dir().unwrap();
+    assert_eq!((config.state_dir, config.pod_log_dir), (here.join("state"), here.join("logs")));
+}
+
+#[test]
 fn what_types_cannot_check_is_refused_by_name() {
     let refused = |change: fn(&mut Config), field: &str| {
         let mut config = Config::default();

@@ -134,7 +134,10 @@ fn commit_all(
                 }
             }
             Err(error) => {
-                let reason = error.to_string();
+                let reason = match error {
+                    Error::Unavailable { reason } => reason,
+                    other => other.to_string(),
+                };
                 for batch in batches {
                     // A sender that has gone away needs no answer.
                     let _ = batch.reply.send(Err(Error::Unavailable { reason: reason.clone() }));
