@@ -4,6 +4,7 @@
 mod bits;
 mod decimal;
 mod ints;
+mod rollup;
 mod stream;
 mod varint;
 mod xor;
@@ -13,6 +14,7 @@ mod tests;
 
 use twox_hash::XxHash3_64;
 
+pub(crate) use rollup::{decode_rollup, encode_rollup};
 pub(crate) use stream::{Newest, Stream, StreamView};
 pub(crate) use varint::{Reader, put_signed, put_unsigned};
 
@@ -67,13 +69,18 @@ pub(crate) fn decode_chunk(
     end_ms: i64,
     out: &mut Points,
 ) -> Result<(), Corrupt> {
+    decode_body(checked(bytes)?, t0_ms, start_ms, end_ms, out)
+}
+
+/// The bytes without the checksum at their end, which must match.
+fn checked(bytes: &[u8]) -> Result<&[u8], Corrupt> {
     let Some((body, sum)) = bytes.split_last_chunk::<CHECKSUM_BYTES>() else {
-        return Err(Corrupt("chunk is too short"));
+        return Err(Corrupt("bytes are too short"));
     };
     if checksum(body) != *sum {
         return Err(Corrupt("checksum does not match"));
     }
-    decode_body(body, t0_ms, start_ms, end_ms, out)
+    Ok(body)
 }
 
 fn decode_body(body: &[u8], t0_ms: i64, start_ms: i64, end_ms: i64, out: &mut Points) -> Result<(), Corrupt> {

@@ -6,8 +6,10 @@ mod delete;
 mod flush;
 mod list;
 mod maintain;
+mod merge;
 mod replay;
 mod resolve;
+mod seal;
 mod status;
 
 #[cfg(test)]
@@ -34,7 +36,9 @@ use crate::store::Store;
 use crate::wal::Committer;
 use crate::{Config, Error};
 use flush::WalAccount;
+use merge::Merges;
 use resolve::LabelCache;
+use seal::Seals;
 
 /// Names a series for as long as its samples are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -88,7 +92,9 @@ pub(crate) struct Core {
     pub(crate) counters: Counters,
     /// Days that have chunks.
     days: RwLock<BTreeSet<Day>>,
-    /// Held by everything that rewrites the store: flush, deletion, retention.
+    /// Days that may have rows in rollups.
+    rolled_up: RwLock<BTreeSet<Day>>,
+    /// Held by everything that rewrites the store: flush, merge, seal, deletion, retention.
     maintenance: Mutex<Maintenance>,
     wal: WalAccount,
     next_seq: AtomicU64,
@@ -102,9 +108,12 @@ pub(crate) struct Core {
     flush_signal: Condvar,
 }
 
-/// How far the log is in chunks, by shard.
+/// What those that rewrite the store know.
 struct Maintenance {
+    /// How far the log is in chunks, by shard.
     cuts: [u64; SHARDS],
+    merges: Merges,
+    seals: Seals,
 }
 
 impl Db {
@@ -116,9 +125,14 @@ impl Db {
         let store = Store::open(&config)?;
         let core = Arc::new(Core {
             days: RwLock::new(store.days()?.into_iter().collect()),
+            rolled_up: RwLock::new(store.rollup_days()?.into_iter().collect()),
             head: Head::new(),
             counters: Counters::default(),
-            maintenance: Mutex::new(Maintenance { cuts: [0; SHARDS] }),
+            maintenance: Mutex::new(Maintenance {
+                cuts: [0; SHARDS],
+                merges: Merges::default(),
+                seals: Seals::default(),
+            }),
             wal: WalAccount::default(),
             next_seq: AtomicU64::new(1),
             oldest_kept_ms: AtomicI64::new(i64::MIN),
@@ -130,6 +144,7 @@ impl Db {
             config,
         });
         core.replay()?;
+        core.look_for_work()?;
         let failed = |error: std::io::Error| Error::Open {
             path: core.config.dir.clone(),
             reason: format!("cannot start a thread: {error}"),
@@ -285,5 +300,10 @@ impl Core {
             return Vec::new();
         }
         self.days.read().range(Day::span(start_ms, end_ms)).copied().collect()
+    }
+
+    /// Whether a day that a span of time touches may have rows in rollups.
+    pub(crate) fn rolled_up_within(&self, start_ms: i64, end_ms: i64) -> bool {
+        start_ms <= end_ms && self.rolled_up.read().range(Day::span(start_ms, end_ms)).next().is_some()
     }
 }

@@ -16,6 +16,7 @@ mod error;
 mod head;
 pub mod http;
 mod index;
+mod merge;
 mod promql;
 mod remote;
 pub mod rules;
@@ -34,6 +35,6 @@ pub use promql::{
 };
 pub use remote::{Family, Metadata, MetricKind, ReceiverConfig};
 pub use select::{
-    Guard, GuardLimits, Hints, LimitError, MatchTest, Matcher, MemorySource, Points, ReadSeries, Select,
-    Selected, Source,
+    Guard, GuardLimits, Hints, LimitError, MatchTest, Matcher, MemorySource, Points, ReadSeries, Segments,
+    Select, Selected, Source,
 };

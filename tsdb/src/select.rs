@@ -2,11 +2,14 @@
 
 mod guard;
 mod memory;
+mod segments;
 
 use binnacle_proto::Labels;
 
 pub use guard::{Guard, GuardLimits, LimitError};
 pub use memory::MemorySource;
+pub use segments::Segments;
+pub(crate) use segments::differ;
 
 use crate::Error;
 
@@ -55,6 +58,9 @@ pub struct Hints {
     pub range_ms: i64,
     /// Innermost function applied, e.g. `rate`.
     pub function: Option<String>,
+    /// Width in milliseconds of buckets from which the function can be answered as well, because all
+    /// windows begin and end where such buckets do; 0 when there are none.
+    pub bucket_ms: i64,
 }
 
 /// Series found, without their samples yet.
@@ -75,6 +81,21 @@ pub trait ReadSeries: Send + Sync {
     /// # Errors
     /// When storage fails or a limit of `guard` is reached.
     fn read(&self, index: usize, guard: &Guard, out: &mut Points) -> Result<(), Error>;
+
+    /// Whether [`ReadSeries::read_segments`] spares work: some of the time is summed up in buckets as wide
+    /// as [`Hints::bucket_ms`].
+    fn has_segments(&self) -> bool {
+        false
+    }
+
+    /// Appends the same samples to `out`, summed up in buckets of [`Hints::bucket_ms`]; false, and `out`
+    /// undefined, when that is not possible for this series.
+    ///
+    /// # Errors
+    /// As [`ReadSeries::read`].
+    fn read_segments(&self, _index: usize, _guard: &Guard, _out: &mut Segments) -> Result<bool, Error> {
+        Ok(false)
+    }
 }
 
 /// Something that PromQL can be evaluated over.

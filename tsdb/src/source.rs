@@ -1,5 +1,7 @@
 //! The database as a source for PromQL: series from the indexes, samples from memory and chunks.
 
+mod segments;
+
 use std::sync::Arc;
 
 use binnacle_proto::Labels;
@@ -13,8 +15,8 @@ use crate::day::Day;
 use crate::db::{Core, Db};
 use crate::head::HeadCopy;
 use crate::index::{DayIndex, Plan};
-use crate::select::{Guard, Matcher, Points, ReadSeries, Select, Selected, Source};
-use crate::store::{ChunkCursor, SeriesId};
+use crate::select::{Guard, Matcher, Points, ReadSeries, Segments, Select, Selected, Source};
+use crate::store::{ChunkCursor, Rollup, SeriesId};
 
 /// Memory of a selected series besides its labels.
 const SERIES_BYTES: u64 = 64;
@@ -27,6 +29,7 @@ const GENERATION_OPEN: u64 = u64::MAX;
 impl Source for Db {
     fn select(&self, select: &Select, guard: &Guard) -> Result<Selected, Error> {
         let core = self.core().clone();
+        let rolled_up = core.rolled_up_within(select.start_ms, select.end_ms);
         let found = core.find(&select.matchers, select.start_ms, select.end_ms, guard)?;
         let reader = DbReader {
             core,
@@ -35,6 +38,7 @@ impl Source for Db {
             epoch: found.epoch,
             start_ms: select.start_ms,
             end_ms: select.end_ms,
+            rollup: Rollup::of_width(select.hints.bucket_ms).filter(|_| rolled_up),
             idle: Mutex::new(Vec::new()),
         };
         Ok(Selected { series: found.series, reader: Box::new(reader), warnings: found.warnings })
@@ -185,6 +189,8 @@ struct DbReader {
     epoch: u64,
     start_ms: i64,
     end_ms: i64,
+    /// The rollup that the samples may be read from.
+    rollup: Option<Rollup>,
     /// Scratch space that no thread uses at the moment.
     idle: Mutex<Vec<Scratch>>,
 }
@@ -224,27 +230,27 @@ impl ReadSeries for DbReader {
         guard.charge_samples((out.len() - before) as u64)?;
         Ok(())
     }
+
+    fn has_segments(&self) -> bool {
+        self.rollup.is_some()
+    }
+
+    fn read_segments(&self, index: usize, guard: &Guard, out: &mut Segments) -> Result<bool, Error> {
+        self.segments(index, guard, out)
+    }
+}
+
+fn damaged(error: crate::codec::Corrupt) -> Error {
+    Error::Storage { context: "cannot decode samples in memory".into(), reason: error.to_string() }
 }
 
 impl DbReader {
     fn read_id(&self, id: SeriesId, scratch: &mut Scratch, out: &mut Points) -> Result<(), Error> {
         let (start_ms, end_ms) = (self.start_ms, self.end_ms);
         self.core.head.copy(id, start_ms, end_ms, &mut scratch.copy);
-        // A flush since the selection may have moved samples to a day that the series was not in.
-        let moved = scratch.copy.epoch != self.epoch;
-        if moved {
-            for day in self.core.days_within(start_ms, end_ms) {
-                self.read_day(day, id, scratch, out)?;
-            }
-        } else {
-            for (day, _) in self.days.iter().filter(|(_, ids)| ids.contains(id)) {
-                self.read_day(*day, id, scratch, out)?;
-            }
+        for day in self.days_of(id, scratch.copy.epoch) {
+            self.read_day(day, id, scratch, out)?;
         }
-        let damaged = |error: crate::codec::Corrupt| Error::Storage {
-            context: "cannot decode samples in memory".into(),
-            reason: error.to_string(),
-        };
         let from = out.len();
         scratch.copy.flushing(start_ms, end_ms, out).map_err(damaged)?;
         scratch.pieces.push(Piece { generation: GENERATION_FLUSHING, from, to: out.len() });
@@ -254,11 +260,29 @@ impl DbReader {
         Ok(())
     }
 
+    /// Days on which a series may have chunks. A flush since the selection may have moved samples to a
+    /// day that the series was not in.
+    fn days_of(&self, id: SeriesId, epoch: u64) -> Vec<Day> {
+        if epoch != self.epoch {
+            return self.core.days_within(self.start_ms, self.end_ms);
+        }
+        self.days.iter().filter(|(_, ids)| ids.contains(id)).map(|(day, _)| *day).collect()
+    }
+
+    /// A view of the store that is not older than the copy of what is in memory.
+    fn cursor<'s>(&self, scratch: &'s mut Scratch) -> Result<&'s mut ChunkCursor, Error> {
+        if scratch.cursor.as_ref().is_none_or(|cursor| cursor.epoch < scratch.copy.epoch) {
+            scratch.cursor = None;
+        }
+        match &mut scratch.cursor {
+            Some(cursor) => Ok(cursor),
+            slot => Ok(slot.insert(self.core.store.cursor(self.core.head.flush_epoch(), self.rollup)?)),
+        }
+    }
+
     fn read_day(&self, day: Day, id: SeriesId, scratch: &mut Scratch, out: &mut Points) -> Result<(), Error> {
-        let cursor = match &mut scratch.cursor {
-            Some(cursor) if cursor.epoch >= scratch.copy.epoch => cursor,
-            slot => slot.insert(self.core.store.cursor(self.core.head.flush_epoch())?),
-        };
+        self.cursor(scratch)?;
+        let Some(cursor) = &mut scratch.cursor else { return Ok(()) };
         let pieces = &mut scratch.pieces;
         let read = cursor.chunks(day, id, self.end_ms, &mut |t0_ms, generation, bytes| {
             let span = peek_chunk(bytes).map_or(i64::MAX, |(_, span)| span);

@@ -7,6 +7,8 @@ mod options;
 mod postings;
 mod read;
 mod reopen;
+mod rollup;
+mod scan;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +20,9 @@ use rocksdb::{ColumnFamily, DB, WriteOptions, checkpoint::Checkpoint};
 pub(crate) use batch::Batch;
 pub(crate) use cursor::ChunkCursor;
 pub(crate) use postings::from_bytes as posting_from_bytes;
+pub(crate) use read::StoredChunk;
+pub(crate) use rollup::Rollup;
+pub(crate) use scan::SeriesChunks;
 
 use crate::day::Day;
 use crate::{Config, Error};
@@ -30,7 +35,11 @@ const WAL: &str = "wal";
 const SERIES: &str = "series";
 const POSTINGS: &str = "postings";
 const CHUNKS: &str = "chunks";
+const ROLLUP_5M: &str = "rollup_5m";
+const ROLLUP_1H: &str = "rollup_1h";
 const META: &str = "meta";
+/// Families whose keys begin with a day.
+const DAY_FAMILIES: [&str; 5] = [SERIES, POSTINGS, CHUNKS, ROLLUP_5M, ROLLUP_1H];
 
 /// A series in the store.
 pub(crate) type SeriesId = u32;
@@ -146,11 +155,11 @@ impl Store {
         let db = self.db()?;
         let (from, to) = (keys::day(day), keys::day(Day(day.0 + 1)));
         let mut batch = self.batch()?;
-        for name in [SERIES, POSTINGS, CHUNKS] {
+        for name in DAY_FAMILIES {
             batch.delete_range(name, &from, &to);
         }
         self.write(batch)?;
-        for name in [SERIES, POSTINGS, CHUNKS] {
+        for name in DAY_FAMILIES {
             db.delete_file_in_range_cf(family(&db, name), from, to)
                 .map_err(StoreError::of("cannot delete the files of a day"))?;
         }
@@ -161,7 +170,7 @@ impl Store {
     pub(crate) fn property(&self, name: &str) -> u64 {
         let Ok(db) = self.db() else { return 0 };
         let of = |family_name| db.property_int_value_cf(family(&db, family_name), name).ok().flatten();
-        [WAL, SERIES, POSTINGS, CHUNKS, META].into_iter().filter_map(of).sum()
+        [WAL, META].into_iter().chain(DAY_FAMILIES).filter_map(of).sum()
     }
 
     /// Memory of the block cache in use.

@@ -9,12 +9,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use binnacle_proto::Labels;
 use binnacle_tsdb::{
-    Config, Db, Guard, GuardLimits, Hints, MatchTest, Matcher, Points, Sample, Select, Source,
+    Config, Db, Engine, Guard, GuardLimits, Hints, MatchTest, Matcher, Points, QueryOptions, Sample, Select,
+    Source, Value,
 };
 
 const CHILD: &str = "BINNACLE_CRASH_CHILD";
@@ -23,9 +25,11 @@ const WORKERS: u64 = 16;
 const SERIES: u64 = 20;
 /// Batches after which a worker starts a new set of series.
 const GENERATION: u64 = 40;
-const STEP_MS: i64 = 1000;
+/// Large, so that days are over, and sealed, while the test runs.
+const STEP_MS: i64 = 300_000;
 /// A late sample lies so far before its batch; between the samples of others.
-const LATE_MS: i64 = 7500;
+const LATE_MS: i64 = STEP_MS * 15 / 2;
+const HOUR_MS: i64 = 3_600_000;
 
 fn main() {
     if let Ok(dir) = std::env::var(CHILD) {
@@ -51,9 +55,23 @@ fn main() {
     }
     let batches: u64 = acknowledged.values().sum();
     assert!(batches > rounds, "too little was acknowledged to show anything: {batches} batches");
+    let rolled_up = rolled_up(dir.path());
+    assert!(rounds < 10 || rolled_up > 0, "no day was sealed");
     println!(
-        "crash test: ok, {rounds} kills, {batches} batches acknowledged, {samples} samples found, none lost, none twice"
+        "crash test: ok, {rounds} kills, {batches} batches acknowledged, {samples} samples found, none lost, none twice; {rolled_up} series answered from rollups"
     );
+}
+
+/// How many series of all time a query answers from rollups.
+fn rolled_up(dir: &Path) -> usize {
+    let db = Db::open(config(dir)).unwrap();
+    #[expect(clippy::disallowed_methods, reason = "a guard needs an instant")]
+    let guard = Guard::new(GuardLimits::default(), Instant::now());
+    let options = QueryOptions { guard, lookback: None };
+    let at_ms = 100_000 * HOUR_MS;
+    let (_, plan) =
+        Engine::default().explain_instant(&db, "count_over_time(m[100000h])", at_ms, &options).unwrap();
+    plan.rollup_series
 }
 
 fn config(dir: &Path) -> Config {
@@ -104,9 +122,10 @@ fn write_until_killed(dir: &Path) {
     let starts: Vec<u64> = (0..WORKERS).map(next).collect();
     print_line("ready");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let newest_ms = Arc::new(AtomicI64::new(0));
     runtime.block_on(async {
         for (worker, start) in starts.into_iter().enumerate() {
-            let (db, worker) = (db.clone(), worker as u64);
+            let (db, worker, newest_ms) = (db.clone(), worker as u64, newest_ms.clone());
             tokio::spawn(async move {
                 for number in start.. {
                     let samples: Vec<Sample> = batch(worker, number)
@@ -120,12 +139,14 @@ fn write_until_killed(dir: &Path) {
                     let appended = db.append(samples, 0).await.unwrap();
                     assert_eq!(appended.out_of_bounds + appended.conflicting + appended.unknown_series, 0);
                     print_line(&format!("{worker} {number}"));
+                    newest_ms.fetch_max(number as i64 * STEP_MS, Ordering::Relaxed);
                 }
             });
         }
         tokio::task::spawn_blocking(move || {
-            for now_ms in 0.. {
-                db.maintain(now_ms).unwrap();
+            // Days are sealed as soon as the fastest worker has left them; the others still write there.
+            loop {
+                db.maintain(newest_ms.load(Ordering::Relaxed) + HOUR_MS).unwrap();
             }
         })
         .await
@@ -195,6 +216,24 @@ fn found(db: &Db, worker: u64) -> HashMap<(u64, u64), u64> {
     samples
 }
 
+/// Number of samples of a worker by the rollups of days that have some.
+fn summed_up(db: &Db, worker: u64) -> usize {
+    #[expect(clippy::disallowed_methods, reason = "a guard needs an instant")]
+    let guard = Guard::new(GuardLimits::default(), Instant::now());
+    let end_ms = db.stats().head_max_ms.unwrap_or(0).max(100_000 * STEP_MS) / HOUR_MS * HOUR_MS + HOUR_MS;
+    let expr = format!("sum(count_over_time(m{{worker=\"{worker}\"}}[{}h]))", end_ms / HOUR_MS);
+    // The first sample is at the epoch, where such a range is open.
+    let first = format!("count(m{{worker=\"{worker}\"}} @ 0)");
+    let options = QueryOptions { guard, lookback: Some(Duration::from_millis(1)) };
+    [expr, first]
+        .iter()
+        .map(|expr| match Engine::default().instant(db, expr, end_ms, &options).unwrap().value {
+            Value::Vector(found) => found.first().map_or(0.0, |sample| sample.value) as usize,
+            other => panic!("{other:?}"),
+        })
+        .sum()
+}
+
 /// Compares, and takes what was on its way as acknowledged if it is there: as a whole or not at all.
 /// Returns the number of samples found.
 fn verify(dir: &Path, acknowledged: &mut BTreeMap<u64, u64>, round: u64) -> usize {
@@ -204,6 +243,7 @@ fn verify(dir: &Path, acknowledged: &mut BTreeMap<u64, u64>, round: u64) -> usiz
     for worker in 0..WORKERS {
         let samples = found(&db, worker);
         number += samples.len();
+        assert_eq!(summed_up(&db, worker), samples.len(), "round {round}: worker {worker} in rollups");
         let next = acknowledged.entry(worker).or_default();
         let newest = samples.keys().map(|(number, _)| *number).max();
         assert!(newest.is_none_or(|newest| newest <= *next), "round {round}: {newest:?} after {next}");

@@ -39,4 +39,13 @@ pub(crate) struct Counters {
     pub(crate) flushes: Counter,
     pub(crate) flush_failures: Counter,
     pub(crate) days_dropped: Counter,
+    pub(crate) chunks_merged: Counter,
+    pub(crate) chunks_merged_into: Counter,
+    pub(crate) merge_bytes_before: Counter,
+    pub(crate) merge_bytes_after: Counter,
+    pub(crate) merge_passes: Counter,
+    pub(crate) days_sealed: Counter,
+    pub(crate) days_unsealed: Counter,
+    pub(crate) rollup_rows: Counter,
+    pub(crate) rollup_bytes: Counter,
 }

@@ -4,7 +4,7 @@ use binnacle_proto::Labels;
 use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 
-use super::{Core, TimeRange};
+use super::{Core, Maintenance, TimeRange};
 use crate::Error;
 use crate::codec::{decode_chunk, encode_chunk, peek_chunk};
 use crate::day::Day;
@@ -20,19 +20,26 @@ impl Core {
         self.check_open()?;
         // What was appended before this call goes to chunks and is deleted there.
         self.flush_all()?;
-        let _maintenance = self.maintenance.lock();
+        let mut maintenance = self.maintenance.lock();
         for day in self.days_within(range.start_ms, range.end_ms) {
-            self.delete_on(day, matcher_sets, range)?;
+            self.delete_on(&mut maintenance, day, matcher_sets, range)?;
         }
         Ok(())
     }
 
-    fn delete_on(&self, day: Day, matcher_sets: &[Vec<Matcher>], range: TimeRange) -> Result<(), Error> {
+    fn delete_on(
+        &self,
+        maintenance: &mut Maintenance,
+        day: Day,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRange,
+    ) -> Result<(), Error> {
         let index = DayIndex { store: &self.store, day };
         let mut ids = RoaringBitmap::new();
         for matchers in matcher_sets {
             ids |= Plan::new(matchers).run(&index, &unbounded())?;
         }
+        self.unseal(maintenance, day)?;
         let mut batch = self.store.batch()?;
         let mut gone = HashMap::new();
         for id in ids {
@@ -84,6 +91,7 @@ impl Core {
                     kept.push(*t_ms, *value);
                 }
             }
+            batch.delete_rollups(day, id);
             batch.delete_chunk(day, id, chunk.t0_ms, chunk.generation);
             if let Some(first) = kept.timestamps.first() {
                 batch.put_chunk(day, id, *first, chunk.generation, &encode_chunk(&kept));

@@ -14,12 +14,10 @@ use crate::Error;
 use crate::codec::encode_chunk;
 use crate::day::{DAY_MS, Day};
 use crate::head::{FlushSet, SHARDS, Taken};
+use crate::merge::CHUNK_SAMPLES;
 use crate::select::Points;
 use crate::store::{Batch, SeriesId};
 
-/// Samples of a chunk at most: enough that its head does not count, few enough that reading a minute
-/// of it is cheap.
-pub(super) const CHUNK_SAMPLES: usize = 2048;
 /// A flush for the budget's sake goes on until the head is at so many eighths of it.
 const FLUSH_TO_EIGHTHS: u64 = 6;
 /// Records of the log are accounted in groups of so many.
@@ -146,6 +144,8 @@ impl Core {
         let mut batch = self.store.batch()?;
         let mut entries = NewEntries::default();
         let mut indexed: Vec<(SeriesId, Day)> = Vec::new();
+        let rolled_up = self.rolled_up.read().clone();
+        let mut by_day: BTreeMap<Day, (u64, u64)> = BTreeMap::new();
         let (mut chunks, mut samples, mut bytes) = (0, 0, 0);
         for series in &set.series {
             let points = match series.points() {
@@ -158,7 +158,12 @@ impl Core {
             for (day, points) in split(&points) {
                 let chunk = encode_chunk(&points);
                 batch.put_chunk(day, series.id, points.timestamps[0], set.cut, &chunk);
+                if rolled_up.contains(&day) {
+                    batch.delete_rollups(day, series.id);
+                }
                 (chunks, samples, bytes) = (chunks + 1, samples + points.len(), bytes + chunk.len());
+                let on_day = by_day.entry(day).or_default();
+                *on_day = (on_day.0 + 1, on_day.1 + points.len() as u64);
                 let known = series.indexed == Some(day) || indexed.last() == Some(&(series.id, day));
                 if !known {
                     entries.add(&mut batch, day, series.id, &series.labels);
@@ -168,6 +173,10 @@ impl Core {
         }
         for ((day, name, value), ids) in &entries.postings {
             batch.add_posting(*day, name, value, ids);
+        }
+        let unsealed = maintenance.seals.without(by_day.keys());
+        if let Some(seals) = &unsealed {
+            seals.put(&mut batch);
         }
         let mut cuts = maintenance.cuts;
         cuts[number] = set.cut;
@@ -185,6 +194,10 @@ impl Core {
         self.store.write(batch)?;
         self.wal.cut(cut);
         maintenance.cuts = cuts;
+        self.unsealed(maintenance, unsealed, by_day.keys());
+        for (day, (chunks, samples)) in by_day {
+            maintenance.merges.flushed(day, number, chunks, samples);
+        }
         self.days.write().extend(entries.postings.keys().map(|(day, ..)| *day));
         self.head.flushed(number, set, &indexed);
         self.counters.flushes.add(1);

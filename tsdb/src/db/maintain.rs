@@ -24,6 +24,8 @@ impl Core {
             self.flush_all()?;
         }
         self.drop_old_days()?;
+        self.merge_due()?;
+        self.seal_due(now_ms)?;
         let idle_s = u32::try_from(self.config.series_idle.as_secs()).unwrap_or(u32::MAX);
         self.counters.series_evicted.add(self.head.evict_idle(idle_s));
         Ok(())
@@ -37,9 +39,12 @@ impl Core {
         }
         let old: Vec<Day> = self.days.read().range(..Day::of(oldest_ms)).copied().collect();
         for day in old {
-            let _maintenance = self.maintenance.lock();
+            let mut maintenance = self.maintenance.lock();
             self.store.drop_day(day)?;
             self.days.write().remove(&day);
+            maintenance.merges.dropped(day);
+            maintenance.seals.dropped(day);
+            self.rolled_up.write().remove(&day);
             self.counters.days_dropped.add(1);
             tracing::info!(day = day.0, "a day has left the retention and is dropped");
         }

@@ -63,6 +63,24 @@ pub struct Stats {
     pub flush_failures: u64,
     /// Days dropped by retention.
     pub days_dropped: u64,
+    /// Chunks that were replaced by larger ones.
+    pub chunks_merged: u64,
+    /// The larger ones.
+    pub chunks_merged_into: u64,
+    /// Bytes of the chunks that were replaced.
+    pub merge_bytes_before: u64,
+    /// Bytes of the chunks that replaced them.
+    pub merge_bytes_after: u64,
+    /// Looks over a day for chunks to merge that were finished.
+    pub merge_passes: u64,
+    /// Days brought into their final shape, with rollups.
+    pub days_sealed: u64,
+    /// Sealed days that were opened again by late samples or a deletion.
+    pub days_unsealed: u64,
+    /// Rows of rollups written, of all widths.
+    pub rollup_rows: u64,
+    /// Their bytes.
+    pub rollup_bytes: u64,
     /// Bytes of table files on disk.
     pub disk_bytes: u64,
     /// Bytes free on the disk of the data folder.
@@ -130,6 +148,15 @@ impl Core {
             flushes: counters.flushes.get(),
             flush_failures: counters.flush_failures.get(),
             days_dropped: counters.days_dropped.get(),
+            chunks_merged: counters.chunks_merged.get(),
+            chunks_merged_into: counters.chunks_merged_into.get(),
+            merge_bytes_before: counters.merge_bytes_before.get(),
+            merge_bytes_after: counters.merge_bytes_after.get(),
+            merge_passes: counters.merge_passes.get(),
+            days_sealed: counters.days_sealed.get(),
+            days_unsealed: counters.days_unsealed.get(),
+            rollup_rows: counters.rollup_rows.get(),
+            rollup_bytes: counters.rollup_bytes.get(),
             disk_bytes: self.store.property("rocksdb.total-sst-files-size"),
             disk_free_bytes: self.free_bytes(),
             block_cache_bytes: self.store.block_cache_bytes(),

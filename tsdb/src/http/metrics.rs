@@ -127,6 +127,15 @@ fn tsdb(text: &mut Text, stats: &Stats) {
         ("flushes", "Flushes of head shards.", stats.flushes),
         ("flush_failures", "Flushes that failed.", stats.flush_failures),
         ("days_dropped", "Days dropped by retention.", stats.days_dropped),
+        ("chunks_merged", "Chunks replaced by larger ones.", stats.chunks_merged),
+        ("chunks_merged_into", "Chunks that replaced them.", stats.chunks_merged_into),
+        ("merge_bytes_before", "Bytes of chunks that were replaced.", stats.merge_bytes_before),
+        ("merge_bytes_after", "Bytes of chunks that replaced them.", stats.merge_bytes_after),
+        ("merge_passes", "Looks over a day for chunks to merge.", stats.merge_passes),
+        ("days_sealed", "Days that got their final shape and rollups.", stats.days_sealed),
+        ("days_unsealed", "Sealed days opened again by late samples or deletions.", stats.days_unsealed),
+        ("rollup_rows", "Rows of rollups written.", stats.rollup_rows),
+        ("rollup_bytes", "Bytes of these.", stats.rollup_bytes),
     ] {
         text.single(&format!("binnacle_tsdb_{name}_total"), "counter", help, value);
     }

@@ -13,6 +13,7 @@ mod over_time;
 mod ranking;
 mod rate;
 mod relabel;
+mod rollup;
 mod select;
 mod sets;
 mod sorting;

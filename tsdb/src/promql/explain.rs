@@ -19,6 +19,11 @@ pub struct PlanNode {
     pub seconds: f64,
     /// Series found in storage, for selectors.
     pub selected_series: usize,
+    /// Width of the buckets that storage has summed samples up in, when some were used.
+    pub rollup: Option<&'static str>,
+    /// Series answered from these alone; the others' samples were read, because the answer would not
+    /// have been exact.
+    pub rollup_series: usize,
     /// Series in its result.
     pub result_series: usize,
     /// Samples read from storage.
@@ -46,6 +51,8 @@ struct State {
 struct Cost {
     time: Duration,
     selected: usize,
+    rollup: Option<&'static str>,
+    rollup_series: usize,
     series: usize,
     samples: u64,
     bytes: u64,
@@ -89,6 +96,15 @@ impl Costs {
         }
     }
 
+    /// Notes that the innermost open node was answered from buckets, for so many series.
+    pub(super) fn rolled_up(&self, width: &'static str, series: usize) {
+        let mut state = self.0.lock();
+        if let Some(id) = state.open.last().copied() {
+            state.of[id].rollup = Some(width);
+            state.of[id].rollup_series += series;
+        }
+    }
+
     /// The plan with its costs.
     pub(super) fn plan(&self, node: &Node) -> PlanNode {
         let cost = self.0.lock().of.get(node.id).cloned().unwrap_or_default();
@@ -97,6 +113,8 @@ impl Costs {
             operation: operation(node),
             seconds: cost.time.as_secs_f64(),
             selected_series: cost.selected,
+            rollup: cost.rollup,
+            rollup_series: cost.rollup_series,
             result_series: cost.series,
             samples: cost.samples,
             result_bytes: cost.bytes,

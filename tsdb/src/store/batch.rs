@@ -30,6 +30,10 @@ impl Batch {
         self.changes.size_in_bytes()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
     pub(crate) fn put_wal(&mut self, seq: u64, record: &[u8]) {
         self.changes.put_cf(family(&self.db, WAL), keys::wal(seq), record);
     }
@@ -80,6 +84,14 @@ impl Batch {
 
     pub(crate) fn put_meta(&mut self, name: &str, value: &[u8]) {
         self.changes.put_cf(family(&self.db, META), name, value);
+    }
+
+    pub(super) fn put(&mut self, family_name: &str, key: &[u8], value: &[u8]) {
+        self.changes.put_cf(family(&self.db, family_name), key, value);
+    }
+
+    pub(super) fn delete(&mut self, family_name: &str, key: &[u8]) {
+        self.changes.delete_cf(family(&self.db, family_name), key);
     }
 
     pub(super) fn delete_range(&mut self, family_name: &str, from: &[u8], to: &[u8]) {

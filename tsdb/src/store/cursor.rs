@@ -4,32 +4,47 @@ use std::sync::Arc;
 
 use rocksdb::{DB, DBRawIterator};
 
-use super::{CHUNKS, SeriesId, Store, StoreError, family, keys};
+use super::{CHUNKS, Rollup, SeriesId, Store, StoreError, family, keys};
 use crate::day::Day;
 
 /// Walks over chunks of one series after another. Positioning an existing cursor is much cheaper than
 /// making one, so a query keeps a few.
 pub(crate) struct ChunkCursor {
-    /// Declared before `_db`, so that it is dropped first.
+    /// Declared before `_db`, so that they are dropped first.
     iterator: DBRawIterator<'static>,
+    /// Rows of the rollup that is asked for.
+    rows: Option<DBRawIterator<'static>>,
     /// How many flushes had been committed when the view was taken.
     pub(crate) epoch: u64,
     _db: Arc<DB>,
 }
 
 impl Store {
-    /// A cursor over what is committed now; `epoch` must have been read before.
-    pub(crate) fn cursor(&self, epoch: u64) -> Result<ChunkCursor, StoreError> {
+    /// A cursor over what is committed now; `epoch` must have been read before. Rows of `rollup` can be
+    /// read with it, if any.
+    pub(crate) fn cursor(&self, epoch: u64, rollup: Option<Rollup>) -> Result<ChunkCursor, StoreError> {
         let db = self.db()?;
-        let iterator = db.raw_iterator_cf(family(&db, CHUNKS));
-        // SAFETY: only the lifetime changes. The iterator borrows the DB behind `db`, which does not
-        // move and which the cursor keeps alive until after the iterator is dropped (field order).
-        let iterator = unsafe { std::mem::transmute::<DBRawIterator<'_>, DBRawIterator<'static>>(iterator) };
-        Ok(ChunkCursor { iterator, epoch, _db: db })
+        let open = |name: &str| {
+            let iterator = db.raw_iterator_cf(family(&db, name));
+            // SAFETY: only the lifetime changes. The iterator borrows the DB behind `db`, which does not
+            // move and which the cursor keeps alive until after the iterator is dropped (field order).
+            unsafe { std::mem::transmute::<DBRawIterator<'_>, DBRawIterator<'static>>(iterator) }
+        };
+        let (iterator, rows) = (open(CHUNKS), rollup.map(|rollup| open(rollup.family())));
+        Ok(ChunkCursor { iterator, rows, epoch, _db: db })
     }
 }
 
 impl ChunkCursor {
+    /// The row of a series and day in the rollup that the cursor was made for.
+    pub(crate) fn row(&mut self, day: Day, id: SeriesId) -> Result<Option<&[u8]>, StoreError> {
+        let Some(rows) = &mut self.rows else { return Ok(None) };
+        let want = keys::chunk_series(day, id);
+        rows.seek(want);
+        rows.status().map_err(StoreError::of("cannot read rollups"))?;
+        Ok(rows.item().filter(|(key, _)| *key == want).map(|(_, row)| row))
+    }
+
     /// Calls `each` with first timestamp, generation and bytes of every chunk of a series on a day that
     /// starts not after `end_ms`.
     pub(crate) fn chunks(

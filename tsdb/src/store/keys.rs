@@ -70,12 +70,17 @@ pub(super) fn chunk(on: Day, id: SeriesId, t0_ms: i64, generation: u64) -> [u8; 
     key
 }
 
-/// What all chunks of a series on a day start with.
+/// What all chunks of a series on a day start with; the key of a rollup's row.
 pub(super) fn chunk_series(on: Day, id: SeriesId) -> [u8; 8] {
     let mut key = [0; 8];
     key[..4].copy_from_slice(&day(on));
     key[4..].copy_from_slice(&id.to_be_bytes());
     key
+}
+
+/// Series of a rollup's key.
+pub(super) fn parse_chunk_series(key: &[u8]) -> Option<SeriesId> {
+    key.get(DAY_BYTES..)?.try_into().ok().map(u32::from_be_bytes)
 }
 
 /// Series, first timestamp and generation of a chunk's key.

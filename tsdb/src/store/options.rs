@@ -7,7 +7,7 @@ use rocksdb::{
     Options,
 };
 
-use super::{CHUNKS, META, POSTINGS, SERIES, WAL, postings};
+use super::{CHUNKS, META, POSTINGS, ROLLUP_1H, ROLLUP_5M, SERIES, WAL, postings, rollup};
 use crate::Config;
 
 /// Blocks of table files: chunks of neighbouring series are read together.
@@ -37,6 +37,8 @@ pub(super) fn open(dir: &Path, config: &Config) -> Result<DB, rocksdb::Error> {
         (SERIES, family(config, &cache, DBCompressionType::Zstd)),
         (POSTINGS, with_union(family(config, &cache, DBCompressionType::Lz4))),
         (CHUNKS, family(config, &cache, DBCompressionType::Lz4)),
+        (ROLLUP_5M, family(config, &cache, rollup::COMPRESSION)),
+        (ROLLUP_1H, family(config, &cache, rollup::COMPRESSION)),
         (META, family(config, &cache, DBCompressionType::None)),
     ];
     let descriptors = families.map(|(name, options)| ColumnFamilyDescriptor::new(name, options));

@@ -125,8 +125,12 @@ impl Store {
 
     /// Days that have series, ascending.
     pub(crate) fn days(&self) -> Result<Vec<Day>, StoreError> {
+        self.days_of(SERIES)
+    }
+
+    pub(super) fn days_of(&self, name: &str) -> Result<Vec<Day>, StoreError> {
         let db = self.db()?;
-        let mut iterator = db.raw_iterator_cf(family(&db, SERIES));
+        let mut iterator = db.raw_iterator_cf(family(&db, name));
         iterator.seek_to_first();
         let mut days = Vec::new();
         while let Some(day) = key_of(&iterator)?.and_then(keys::parse_day) {
@@ -166,7 +170,7 @@ impl Store {
         Ok(chunks)
     }
 
-    fn scan(
+    pub(super) fn scan(
         &self,
         name: &str,
         from: &[u8],

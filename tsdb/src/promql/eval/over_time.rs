@@ -6,7 +6,6 @@ use super::kahan::{Mean, Sum};
 use super::rate;
 use super::windowed::Window;
 use crate::promql::plan::Windowed;
-use crate::select::Points;
 
 /// Applies a function to a window; `param` gives its other arguments.
 pub(super) fn apply(which: Windowed, window: Window<'_>, param: impl Fn(usize) -> f64) -> Option<f64> {
@@ -80,15 +79,15 @@ impl Extremes {
     }
 
     /// The extreme of samples `from..to`, which is not empty; NaN only when all are NaN.
-    pub(super) fn advance(&mut self, points: &Points, from: usize, to: usize) -> f64 {
+    pub(super) fn advance(&mut self, values: &[f64], from: usize, to: usize) -> f64 {
         for at in self.seen.max(from)..to {
-            let value = points.values[at];
+            let value = values[at];
             if value.is_nan() {
                 continue;
             }
             // Of equal values the first stays the answer, as a scan from the left finds it (0 and -0).
             while let Some(last) = self.candidates.back() {
-                let kept = points.values[*last];
+                let kept = values[*last];
                 if if self.max { kept < value } else { kept > value } {
                     self.candidates.pop_back();
                 } else {
@@ -101,7 +100,7 @@ impl Extremes {
         while self.candidates.front().is_some_and(|at| *at < from) {
             self.candidates.pop_front();
         }
-        self.candidates.front().map_or(f64::NAN, |at| points.values[*at])
+        self.candidates.front().map_or(f64::NAN, |at| values[*at])
     }
 }
 

@@ -66,19 +66,49 @@ pub(super) fn extrapolated(
             change += resets.values[at - 1];
         }
     }
-    let mut to_start = (window.t_ms[0] - window.start_ms) as f64 / 1000.0;
-    let mut to_end = (window.end_ms - window.t_ms[last]) as f64 / 1000.0;
-    let sampled = (window.t_ms[last] - window.t_ms[0]) as f64 / 1000.0;
-    let between = sampled / last as f64;
+    let ends = Ends {
+        first_ms: window.t_ms[0],
+        last_ms: window.t_ms[last],
+        first: window.values[0],
+        samples: window.values.len(),
+        start_ms: window.start_ms,
+        end_ms: window.end_ms,
+    };
+    extended(ends, change, is_counter, is_rate)
+}
+
+/// A window, and the samples at its ends.
+#[derive(Clone, Copy)]
+pub(super) struct Ends {
+    pub(super) first_ms: i64,
+    pub(super) last_ms: i64,
+    /// Value of the first sample.
+    pub(super) first: f64,
+    pub(super) samples: usize,
+    /// The window's open left end.
+    pub(super) start_ms: i64,
+    /// The window's right end.
+    pub(super) end_ms: i64,
+}
+
+/// A change between two samples, extended to the window's ends where the series seems to reach them.
+pub(super) fn extended(ends: Ends, change: f64, is_counter: bool, is_rate: bool) -> Option<f64> {
+    if ends.samples < 2 {
+        return None;
+    }
+    let mut to_start = (ends.first_ms - ends.start_ms) as f64 / 1000.0;
+    let mut to_end = (ends.end_ms - ends.last_ms) as f64 / 1000.0;
+    let sampled = (ends.last_ms - ends.first_ms) as f64 / 1000.0;
+    let between = sampled / (ends.samples - 1) as f64;
     // Within 1.1 sample distances of an end the series is taken to reach it; else it is taken to begin
     // or end half a distance away from its first or last sample.
     let near = between * 1.1;
     if to_start >= near {
         to_start = between / 2.0;
     }
-    if is_counter && change > 0.0 && window.values[0] >= 0.0 {
+    if is_counter && change > 0.0 && ends.first >= 0.0 {
         // A counter cannot have been below zero.
-        let to_zero = sampled * (window.values[0] / change);
+        let to_zero = sampled * (ends.first / change);
         if to_zero < to_start {
             to_start = to_zero;
         }
@@ -88,7 +118,7 @@ pub(super) fn extrapolated(
     }
     let mut factor = (sampled + to_start + to_end) / sampled;
     if is_rate {
-        factor /= (window.end_ms - window.start_ms) as f64 / 1000.0;
+        factor /= (ends.end_ms - ends.start_ms) as f64 / 1000.0;
     }
     Some(change * factor)
 }

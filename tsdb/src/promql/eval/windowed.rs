@@ -6,12 +6,12 @@ use rayon::prelude::*;
 use super::over_time::{self, Extremes};
 use super::rate::{self, Resets};
 use super::select::step_of;
-use super::{Evaluation, merge_equal};
+use super::{Evaluation, merge_equal, rollup};
 use crate::Error;
 use crate::promql::column::{Charge, Column, Grid, Series, Vector};
 use crate::promql::notes::Note;
 use crate::promql::plan::{Kind, Node, Range, RangeOf, When, Windowed};
-use crate::select::{Hints, Points};
+use crate::select::{Hints, Points, Segments};
 
 /// Samples visited between two looks at the deadline.
 const CHECK_EVERY: usize = 1 << 20;
@@ -86,11 +86,19 @@ impl Evaluation<'_> {
                     step_ms: step_of(grid),
                     range_ms: range.range_ms,
                     function: Some(name.to_owned()),
+                    bucket_ms: rollup::bucket_ms(which, range.range_ms, when, grid),
                 };
-                let series = self.each_series(selector, sweep.bounds(), hints, |labels, points| {
-                    strip_stale(points);
-                    sweep.series(labels, false, points)
-                })?;
+                let from_segments = |labels: &Labels, segments: &Segments| sweep.rolled_up(labels, segments);
+                let series = self.each_rolled_up(
+                    selector,
+                    sweep.bounds(),
+                    hints,
+                    from_segments,
+                    |labels: &Labels, points: &mut Points| {
+                        strip_stale(points);
+                        sweep.series(labels, false, points)
+                    },
+                )?;
                 let charge = Charge::adopt(self.guard, series.len() as u64 * Series::cost(grid.steps));
                 Vector { series, charge }
             }
@@ -181,19 +189,31 @@ impl Sweep<'_> {
     }
 
     fn series(&self, labels: &Labels, name_dropped: bool, points: &Points) -> Result<Option<Series>, Error> {
-        let cost = Series::cost(self.grid.steps);
-        self.evaluation.guard.charge_bytes(cost)?;
-        let floats = self.column(points)?;
-        if !floats.has_any() {
-            self.evaluation.guard.release_bytes(cost);
+        self.evaluation.guard.charge_bytes(Series::cost(self.grid.steps))?;
+        Ok(self.charged(labels, name_dropped, self.column(points)?))
+    }
+
+    /// A series from its buckets; `None` when they do not tell exactly.
+    fn rolled_up(&self, labels: &Labels, segments: &Segments) -> Result<Option<Option<Series>>, Error> {
+        let Some(floats) = rollup::column(self.which, segments, self.when, self.range_ms, self.grid) else {
             return Ok(None);
+        };
+        self.evaluation.guard.charge_bytes(Series::cost(self.grid.steps))?;
+        Ok(Some(self.charged(labels, false, floats)))
+    }
+
+    /// A series of a column whose memory is charged, which is given back when there is nothing in it.
+    fn charged(&self, labels: &Labels, name_dropped: bool, floats: Column) -> Option<Series> {
+        if !floats.has_any() {
+            self.evaluation.guard.release_bytes(Series::cost(self.grid.steps));
+            return None;
         }
         if !name_dropped {
             self.note_gauge(labels);
         }
         // The first and the last sample are the series' own values still.
         let drop_name = name_dropped || !matches!(self.which, Windowed::First | Windowed::Last);
-        Ok(Some(Series { labels: labels.clone(), drop_name, floats }))
+        Some(Series { labels: labels.clone(), drop_name, floats })
     }
 
     fn note_gauge(&self, labels: &Labels) {
@@ -236,7 +256,7 @@ impl Sweep<'_> {
             let value = if let Some(resets) = &mut resets {
                 rate::counter(self.which, window, resets)
             } else if let Some(extremes) = &mut extremes {
-                Some(extremes.advance(points, from, to))
+                Some(extremes.advance(&points.values, from, to))
             } else {
                 visited += window.t_ms.len();
                 self.note_quantile(step);
