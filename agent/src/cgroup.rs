@@ -18,6 +18,7 @@ use crate::{Config, Error};
 pub(crate) use containers::Containers;
 pub(crate) use mounts::unescape;
 pub(crate) use read::parse_pressure;
+pub(crate) use usage::Events;
 
 /// What a kernel offers of cgroups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -26,6 +26,7 @@ mod cri;
 mod error;
 mod http;
 mod identity;
+mod jsonfile;
 mod kernel;
 mod logs;
 mod node;

@@ -1,6 +1,8 @@
 //! What one cgroup uses, in the same terms whichever version it was read from. `None`: the kernel
 //! does not say.
 
+use crate::kernel::keyed;
+
 /// Everything read of one cgroup in one round.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Usage {
@@ -80,6 +82,18 @@ pub(crate) struct Events {
 }
 
 impl Events {
+    /// From the text of `memory.events`.
+    pub(crate) fn parse(text: &str) -> Self {
+        Self {
+            low: keyed(text, "low"),
+            high: keyed(text, "high"),
+            max: keyed(text, "max"),
+            oom: keyed(text, "oom"),
+            oom_kill: keyed(text, "oom_kill"),
+            oom_group_kill: keyed(text, "oom_group_kill"),
+        }
+    }
+
     /// How often the kernel killed for want of memory. With `memory.oom.group` it counts the victim and
     /// every process of the group in `oom_kill`, the victim among them again: there a kill of the group
     /// is one.

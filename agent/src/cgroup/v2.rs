@@ -84,14 +84,7 @@ impl MemoryFiles {
             memory.hierarchy_faults = memory.faults;
         }
         if let Some(events) = self.events.read(buffer) {
-            memory.events = Events {
-                low: keyed(events, "low"),
-                high: keyed(events, "high"),
-                max: keyed(events, "max"),
-                oom: keyed(events, "oom"),
-                oom_kill: keyed(events, "oom_kill"),
-                oom_group_kill: keyed(events, "oom_group_kill"),
-            };
+            memory.events = Events::parse(events);
             memory.failcnt = memory.events.max;
         }
         memory.usage = self.current.read(buffer).and_then(number);

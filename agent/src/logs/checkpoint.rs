@@ -1,13 +1,13 @@
 //! How far each log file was stored by the server; survives the agent.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::content::{Inode, Print};
+use crate::jsonfile;
 
 /// What is known of one file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,11 +48,7 @@ impl Checkpoint {
     /// # Errors
     /// When it cannot be read or is not a checkpoint: going on would send everything twice.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let saved = match fs::read(path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Saved::default(),
-            Err(e) => return Err(e),
-        };
+        let saved = jsonfile::read(path)?.unwrap_or_default();
         Ok(Self { path: path.to_owned(), saved })
     }
 
@@ -83,15 +79,7 @@ impl Checkpoint {
 
     /// Makes it durable: whole or not at all.
     pub(super) fn save(&self) -> io::Result<()> {
-        let partial = self.path.with_extension("partial");
-        let mut file = File::create(&partial)?;
-        file.write_all(&serde_json::to_vec(&self.saved)?)?;
-        file.sync_data()?;
-        fs::rename(&partial, &self.path)?;
-        match self.path.parent() {
-            Some(dir) => File::open(dir)?.sync_all(),
-            None => Ok(()),
-        }
+        jsonfile::write(&self.path, &self.saved)
     }
 }
 
@@ -119,7 +107,7 @@ mod tests {
         let mut again = Checkpoint::open(&path).unwrap();
         assert_eq!(again.group("g"), [entry]);
         assert_eq!(again.next_generation(), 2);
-        fs::write(&path, "{").unwrap();
+        std::fs::write(&path, "{").unwrap();
         assert!(Checkpoint::open(&path).is_err());
     }
 }

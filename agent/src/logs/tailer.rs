@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -166,19 +167,19 @@ impl Tailer {
         if self.groups.values().any(Group::is_unsaved) {
             self.save()?;
         }
-        let after = (std::ops::Bound::Excluded(self.turn.clone()), std::ops::Bound::Unbounded);
-        let order = self.groups.range(after).chain(self.groups.range(..=self.turn.clone()));
-        let order: Vec<String> = order.map(|(key, _)| key.clone()).collect();
-        for key in order {
-            let Some(group) = self.groups.get_mut(&key) else { continue };
-            let mut out = Vec::new();
-            for _ in 0..TURN_UNITS {
-                let Some(unit) = group.read(&mut self.buffer, now_ns) else { break };
-                out.extend(blocks(&key, unit, &self.acked));
-            }
-            if !out.is_empty() {
-                self.turn = key;
-                return Ok(out);
+        let after = (Bound::Excluded(self.turn.clone()), Bound::Unbounded);
+        let until = (Bound::Unbounded, Bound::Included(self.turn.clone()));
+        for range in [after, until] {
+            for (key, group) in self.groups.range_mut(range) {
+                let mut out = Vec::new();
+                for _ in 0..TURN_UNITS {
+                    let Some(unit) = group.read(&mut self.buffer, now_ns) else { break };
+                    out.extend(blocks(key, unit, &self.acked));
+                }
+                if !out.is_empty() {
+                    self.turn.clone_from(key);
+                    return Ok(out);
+                }
             }
         }
         Ok(Vec::new())

@@ -12,15 +12,15 @@
 //! Directories are for root alone (0700): environments hold secrets.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::spec::{Mount, Pod};
+use crate::jsonfile;
 
 /// What a shim is to start; `spec.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -163,7 +163,7 @@ impl StateDir {
         let mut records = Vec::new();
         for entry in fs::read_dir(&self.0)?.flatten() {
             let path = entry.path().join("pod.json");
-            match read_json::<PodRecord>(&path) {
+            match jsonfile::read::<PodRecord>(&path) {
                 Ok(Some(record)) => records.push(record),
                 Ok(None) => {}
                 Err(e) => tracing::error!(path = %path.display(), error = %e, "pod record is unreadable"),
@@ -176,7 +176,7 @@ impl StateDir {
     pub(crate) fn save(&self, record: &PodRecord) -> io::Result<()> {
         let dir = self.pod(&record.pod.uid);
         make_private_dir(&dir)?;
-        write_json(&dir.join("pod.json"), record)
+        jsonfile::write(&dir.join("pod.json"), record)
     }
 
     /// Remembers directories of cgroups that were made above the pods' own.
@@ -186,12 +186,12 @@ impl StateDir {
         }
         let mut all = self.parents();
         all.extend(made.iter().filter(|dir| !all.contains(dir)).cloned().collect::<Vec<_>>());
-        write_json(&self.0.join("cgroups.json"), &all)
+        jsonfile::write(&self.0.join("cgroups.json"), &all)
     }
 
     /// Those directories, outer ones before inner ones.
     pub(crate) fn parents(&self) -> Vec<PathBuf> {
-        read_json(&self.0.join("cgroups.json")).ok().flatten().unwrap_or_default()
+        jsonfile::read(&self.0.join("cgroups.json")).ok().flatten().unwrap_or_default()
     }
 
     /// Forgets a pod.
@@ -206,25 +206,6 @@ impl StateDir {
 /// Makes a directory that only its owner may enter, and its ancestors.
 pub(crate) fn make_private_dir(dir: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
-}
-
-/// Writes a file whole or not at all (rename), readable by its owner alone.
-pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
-    let partial = path.with_extension("partial");
-    let mut file: File =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
-    file.write_all(&serde_json::to_vec(value)?)?;
-    drop(file);
-    fs::rename(&partial, path)
-}
-
-/// Reads such a file; `None` when there is none.
-pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e),
-    }
 }
 
 impl ProcessId {
@@ -254,19 +235,5 @@ mod tests {
         let id = ProcessId::of(Path::new("/proc"), me).unwrap();
         assert!(id.lives(Path::new("/proc")));
         assert!(!ProcessId { start_ticks: id.start_ticks + 1, ..id }.lives(Path::new("/proc")));
-    }
-
-    #[test]
-    fn files_are_private_and_missing_ones_are_none() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.json");
-        assert_eq!(read_json::<Ended>(&path).unwrap(), None);
-        let ended = Ended { exit_code: 3, ..Ended::default() };
-        write_json(&path, &ended).unwrap();
-        assert_eq!(read_json::<Ended>(&path).unwrap(), Some(ended));
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        fs::write(&path, b"{").unwrap();
-        assert!(read_json::<Ended>(&path).is_err());
     }
 }

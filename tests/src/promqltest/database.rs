@@ -1,4 +1,4 @@
-//! Scripts against the real database, half of the samples flushed to disk.
+//! Scripts against the real database: what they load lies in its head and in chunks on disk.
 
 use std::time::Duration;
 

@@ -5,7 +5,8 @@ use std::io;
 use std::path::Path;
 
 use super::{Error, Group, Version};
-use crate::cgroup::Controller;
+use crate::cgroup::{Controller, Events};
+use crate::kernel::keyed;
 use crate::pods::qos::{CPU_PERIOD_US, cpu_weight};
 
 /// What a cgroup is limited to.
@@ -100,7 +101,7 @@ impl Group {
             Version::V2 => ("memory.current", "inactive_file"),
         };
         let Some(usage) = number(&dir, usage)? else { return Ok(None) };
-        let inactive = keyed(&dir, "memory.stat", inactive)?.unwrap_or(0);
+        let inactive = keyed(&text(&dir, "memory.stat")?, inactive).unwrap_or(0);
         Ok(Some(usage.saturating_sub(inactive)))
     }
 
@@ -117,16 +118,12 @@ impl Group {
         }
     }
 
-    /// How often the kernel killed in it for want of memory; a kill of the whole group, in which
-    /// `oom_kill` counts the victim twice, is one.
+    /// How often the kernel killed in it for want of memory.
     pub(crate) fn oom_kills(&self) -> Result<u64, Error> {
         let Some((version, dir)) = self.controlled(Controller::Memory) else { return Ok(0) };
         let count = match version {
-            Version::V1 => keyed(&dir, "memory.oom_control", "oom_kill")?,
-            Version::V2 => match keyed(&dir, "memory.events", "oom_group_kill")? {
-                Some(kills) if kills > 0 => Some(kills),
-                _ => keyed(&dir, "memory.events", "oom_kill")?,
-            },
+            Version::V1 => keyed(&text(&dir, "memory.oom_control")?, "oom_kill"),
+            Version::V2 => Events::parse(&text(&dir, "memory.events")?).kills(),
         };
         Ok(count.unwrap_or(0))
     }
@@ -139,24 +136,20 @@ fn put(dir: &Path, file: &str, value: impl ToString) -> Result<(), Error> {
 
 /// The number in a file; `None` for `max`.
 fn number(dir: &Path, file: &str) -> Result<Option<u64>, Error> {
-    let path = dir.join(file);
-    let text = fs::read_to_string(&path).map_err(|e| Error::new(&path, e))?;
-    match text.trim() {
+    match text(dir, file)?.trim() {
         "max" => Ok(None),
         digits => match digits.parse() {
             Ok(number) => Ok(Some(number)),
             Err(_) => {
                 let what = format!("{digits:?} is not a number");
-                Err(Error::new(&path, io::Error::new(io::ErrorKind::InvalidData, what)))
+                Err(Error::new(&dir.join(file), io::Error::new(io::ErrorKind::InvalidData, what)))
             }
         },
     }
 }
 
-/// The number after `key` in a file of `key value` lines; `None` when the kernel does not have it.
-fn keyed(dir: &Path, file: &str, key: &str) -> Result<Option<u64>, Error> {
+/// What a file of the cgroup holds.
+fn text(dir: &Path, file: &str) -> Result<String, Error> {
     let path = dir.join(file);
-    let text = fs::read_to_string(&path).map_err(|e| Error::new(&path, e))?;
-    let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
-    Ok(value.and_then(|digits| digits.trim().parse().ok()))
+    fs::read_to_string(&path).map_err(|e| Error::new(&path, e))
 }

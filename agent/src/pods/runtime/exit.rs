@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use binnacle_proto::node;
 
 use super::Runtime;
+use crate::jsonfile;
 use crate::pods::cgroup::Group;
-use crate::pods::state::{Ended, LastRun, read_json};
+use crate::pods::state::{Ended, LastRun};
 
 /// Exit status of a container whose shim was killed: nobody saw the real one.
 const UNKNOWN_EXIT: i32 = 255;
@@ -25,7 +26,7 @@ impl Runtime {
         }
         let run = entry.of(name).run;
         let path = self.state.run(uid, name, run).join("ended.json");
-        let ended = match read_json::<Ended>(&path) {
+        let ended = match jsonfile::read::<Ended>(&path) {
             Ok(Some(ended)) => ended,
             other => {
                 let why = other.err().map_or_else(|| "its shim was killed".to_owned(), |e| e.to_string());
