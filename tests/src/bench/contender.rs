@@ -13,6 +13,8 @@ use tokio::time::Instant;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Kind {
     Binnacle,
+    /// The same server, loaded as agents load it.
+    BinnacleGrpc,
     VictoriaMetrics,
     Prometheus,
 }
@@ -21,6 +23,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Binnacle => "binnacle",
+            Self::BinnacleGrpc => "binnacle-grpc",
             Self::VictoriaMetrics => "victoria-metrics",
             Self::Prometheus => "prometheus",
         })
@@ -40,10 +43,13 @@ pub struct Running {
     child: Child,
     folder: tempfile::TempDir,
     http: String,
+    grpc: String,
 }
 
 /// How long a start may take, replay included.
 const READY_WITHIN: Duration = Duration::from_secs(300);
+/// How long an orderly stop may take.
+const STOPPED_WITHIN: Duration = Duration::from_secs(120);
 
 impl Contender {
     /// Looks beside this program for Binnacle, in `peers` for the others.
@@ -51,16 +57,19 @@ impl Contender {
         let beside = std::env::current_exe()?.parent().context("no folder")?.to_owned();
         let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
         let peers = peers.map_or_else(|| home.join(".cache/binnacle-peers"), Path::to_owned);
-        let folder = if kind == Kind::Binnacle { beside } else { peers.join("usr/bin") };
-        let binary = folder.join(kind.to_string());
+        let binary = match kind {
+            Kind::Binnacle | Kind::BinnacleGrpc => beside.join("binnacle"),
+            peer => peers.join("usr/bin").join(peer.to_string()),
+        };
         Ok(binary.exists().then_some(Self { kind, binary }))
     }
 
     pub async fn start(self) -> Result<Running> {
         let folder = tempfile::Builder::new().prefix("binnacle-bench-").tempdir()?;
         let http = format!("127.0.0.1:{}", free_port()?);
-        let child = spawn(self.kind, &self.binary, folder.path(), &http)?;
-        let mut running = Running { kind: self.kind, binary: self.binary, child, folder, http };
+        let grpc = format!("127.0.0.1:{}", free_port()?);
+        let child = spawn(self.kind, &self.binary, folder.path(), &http, &grpc)?;
+        let mut running = Running { kind: self.kind, binary: self.binary, child, folder, http, grpc };
         running.wait_ready().await?;
         Ok(running)
     }
@@ -79,11 +88,31 @@ impl Running {
         format!("http://{}{path}", self.http)
     }
 
+    pub fn grpc_url(&self) -> String {
+        format!("http://{}", self.grpc)
+    }
+
     /// `SIGKILL`, start again; how long until it answers that it is ready.
     pub async fn kill_and_restart(&mut self) -> Result<Duration> {
         self.child.kill().await?;
+        self.restart().await
+    }
+
+    /// `SIGTERM`, so that it writes what it has in memory, and start again.
+    pub async fn stop_and_restart(&mut self) -> Result<()> {
+        let pid = i32::try_from(self.pid()?)?;
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(pid).context("no process")?,
+            rustix::process::Signal::TERM,
+        )?;
+        tokio::time::timeout(STOPPED_WITHIN, self.child.wait()).await.context("it does not stop")??;
+        self.restart().await?;
+        Ok(())
+    }
+
+    async fn restart(&mut self) -> Result<Duration> {
         let begun = Instant::now();
-        self.child = spawn(self.kind, &self.binary, self.folder.path(), &self.http)?;
+        self.child = spawn(self.kind, &self.binary, self.folder.path(), &self.http, &self.grpc)?;
         self.wait_ready().await?;
         Ok(begun.elapsed())
     }
@@ -114,14 +143,13 @@ impl Running {
     }
 }
 
-fn spawn(kind: Kind, binary: &Path, folder: &Path, http: &str) -> Result<Child> {
+fn spawn(kind: Kind, binary: &Path, folder: &Path, http: &str, grpc: &str) -> Result<Child> {
     let data = folder.join("data");
     let data = data.display();
     let mut command = Command::new(binary);
     match kind {
-        Kind::Binnacle => {
-            let grpc = format!("127.0.0.1:{}", free_port()?);
-            command.args(["server", "--data-dir", &data.to_string(), "--http", http, "--grpc", &grpc]);
+        Kind::Binnacle | Kind::BinnacleGrpc => {
+            command.args(["server", "--data-dir", &data.to_string(), "--http", http, "--grpc", grpc]);
         }
         Kind::VictoriaMetrics => {
             command.args([format!("-storageDataPath={data}"), format!("-httpListenAddr={http}")]);

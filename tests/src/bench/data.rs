@@ -47,6 +47,17 @@ const METRICS: [(&str, Motion); 20] = [
     ("container_start_time_seconds", Motion::Constant(1_700_000_000.0)),
 ];
 
+/// Names of the metrics.
+pub const METRIC_NAMES: [&str; METRICS.len()] = {
+    let mut names = [""; METRICS.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = METRICS[at].0;
+        at += 1;
+    }
+    names
+};
+
 /// The size of a run.
 pub struct Shape {
     containers: usize,

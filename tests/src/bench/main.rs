@@ -3,10 +3,12 @@
 mod contender;
 mod data;
 mod measure;
+mod push;
 mod report;
 mod write;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
@@ -25,7 +27,7 @@ pub struct Args {
     #[arg(long, default_value_t = 3.0)]
     hours: f64,
     /// Who takes part, in this order.
-    #[arg(long, value_delimiter = ',', default_value = "binnacle,victoria-metrics,prometheus")]
+    #[arg(long, value_delimiter = ',', default_value = "binnacle,binnacle-grpc,victoria-metrics,prometheus")]
     contenders: Vec<contender::Kind>,
     /// Folder with the peers' binaries, as `tests/peers.sh` leaves it.
     #[arg(long, env = "BINNACLE_PEERS")]
@@ -33,6 +35,9 @@ pub struct Args {
     /// How often each query is repeated; the median counts.
     #[arg(long, default_value_t = 11)]
     repeat: usize,
+    /// How long a contender may go on merging before its disk use counts, in seconds.
+    #[arg(long, default_value_t = 30)]
+    settle: u64,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -45,6 +50,7 @@ async fn main() -> Result<()> {
         shape.steps,
         shape.samples()
     );
+    let settle = Duration::from_secs(args.settle);
     let mut rows = Vec::new();
     for kind in &args.contenders {
         let Some(contender) = Contender::find(*kind, args.peers.as_deref())? else {
@@ -52,7 +58,7 @@ async fn main() -> Result<()> {
             continue;
         };
         println!("measuring {kind} …");
-        rows.push(measure::run(contender, &shape, args.repeat).await?);
+        rows.push(measure::run(contender, &shape, args.repeat, settle).await?);
     }
     report::print(&rows);
     Ok(())

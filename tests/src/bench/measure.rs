@@ -8,13 +8,11 @@ use anyhow::{Context, Result, bail};
 use tokio::time::Instant;
 
 use crate::contender::{Contender, Kind, Running};
-use crate::data::Shape;
-use crate::write;
+use crate::data::{INTERVAL_MS, METRIC_NAMES, Shape};
+use crate::{push, write};
 
 /// Evaluation step of the range queries.
 const STEP_SECONDS: i64 = 60;
-/// How long a contender may go on merging and flushing before its disk use counts.
-const SETTLE: Duration = Duration::from_secs(10);
 /// How long until all samples can be queried.
 const VISIBLE: Duration = Duration::from_secs(3);
 
@@ -35,7 +33,11 @@ pub struct Row {
     pub kind: Kind,
     pub samples_per_cpu_second: f64,
     pub resident_mib: f64,
+    /// Acknowledged, and not there after `SIGKILL`.
+    pub lost: f64,
     pub bytes_per_sample: f64,
+    /// Compressed, where the way of loading tells it.
+    pub wire_bytes_per_sample: Option<f64>,
     pub restart: Duration,
     pub queries: Vec<Query>,
 }
@@ -46,10 +48,18 @@ pub struct Query {
     pub cpu_ms: f64,
 }
 
-pub async fn run(contender: Contender, shape: &Shape, repeat: usize) -> Result<Row> {
+/// Takes all numbers of one contender. It may go on merging and flushing for `settle` before its disk use
+/// counts.
+pub async fn run(contender: Contender, shape: &Shape, repeat: usize, settle: Duration) -> Result<Row> {
     let mut server = contender.start().await?;
     let before = cpu_seconds(server.pid()?)?;
-    write::load(&server.url("/api/v1/write"), shape).await?;
+    let wire = match server.kind {
+        Kind::BinnacleGrpc => Some(push::load(&server.grpc_url(), shape).await?),
+        _ => {
+            write::load(&server.url("/api/v1/write"), shape).await?;
+            None
+        }
+    };
     let load_cpu = cpu_seconds(server.pid()?)? - before;
     // VictoriaMetrics shows new series to searches a little after it has taken them.
     tokio::time::sleep(VISIBLE).await;
@@ -60,7 +70,10 @@ pub async fn run(contender: Contender, shape: &Shape, repeat: usize) -> Result<R
         queries.push(query(&server, name, expr, range, shape, repeat).await?);
     }
     let restart = server.kill_and_restart().await?;
-    tokio::time::sleep(SETTLE).await;
+    tokio::time::sleep(VISIBLE).await;
+    let left = samples(&server, shape).await?;
+    server.stop_and_restart().await?;
+    tokio::time::sleep(settle).await;
     let stored = disk_bytes(&server.folder().join("data"))?;
     let kind = server.kind;
     server.stop().await?;
@@ -68,7 +81,9 @@ pub async fn run(contender: Contender, shape: &Shape, repeat: usize) -> Result<R
         kind,
         samples_per_cpu_second: shape.samples() as f64 / load_cpu,
         resident_mib,
-        bytes_per_sample: stored as f64 / shape.samples() as f64,
+        lost: shape.samples() as f64 - left,
+        bytes_per_sample: stored as f64 / left,
+        wire_bytes_per_sample: wire.map(|bytes| bytes as f64 / shape.samples() as f64),
         restart,
         queries,
     })
@@ -108,6 +123,23 @@ async fn query(
     let cpu_ms = (cpu_seconds(server.pid()?)? - cpu_before) * 1000.0 / repeat as f64;
     walls.sort_by(f64::total_cmp);
     Ok(Query { name, wall_ms: walls[walls.len() / 2], cpu_ms })
+}
+
+/// How many samples it has.
+async fn samples(server: &Running, shape: &Shape) -> Result<f64> {
+    let seconds = shape.steps as i64 * INTERVAL_MS / 1000 + 60;
+    let mut found = 0.0;
+    // Metric by metric: all at once would pass the peers' limits.
+    for name in METRIC_NAMES {
+        let expr = format!("sum(count_over_time({name}[{seconds}s]))");
+        let request = reqwest::Client::new().get(server.url("/api/v1/query"));
+        let time = (shape.end_ms() / 1000).to_string();
+        let answer = request.query(&[("query", &expr), ("time", &time)]).send().await?;
+        let answer: serde_json::Value = serde_json::from_slice(&answer.bytes().await?)?;
+        let value = answer["data"]["result"][0]["value"][1].as_str();
+        found += value.with_context(|| format!("{}: {expr}: {answer}", server.kind))?.parse::<f64>()?;
+    }
+    Ok(found)
 }
 
 /// User and system CPU of a process so far; the kernel counts in ticks of 1/100 s.
