@@ -56,6 +56,11 @@ impl Family {
     }
 }
 
+/// Largest write buffer of a family: RocksDB allocates its log beforehand for the largest of them.
+const BUFFER_BYTES: usize = 8 << 20;
+/// Bytes allocated beforehand for RocksDB's list of its files.
+const MANIFEST_BYTES: usize = 64 << 10;
+
 /// An open RocksDB.
 pub(crate) struct Store {
     db: DB,
@@ -75,12 +80,17 @@ impl Store {
         options.create_missing_column_families(true);
         options.set_max_background_jobs(2);
         options.set_max_total_wal_size(256 << 20);
+        options.set_manifest_preallocation_size(MANIFEST_BYTES);
         options.set_keep_log_file_num(2);
         options.set_max_log_file_size(4 << 20);
         options.set_max_open_files(512);
         options.set_bytes_per_sync(1 << 20);
         let families =
             FAMILIES.iter().map(|(family, name)| ColumnFamilyDescriptor::new(*name, family_options(*family)));
+        // The family that every RocksDB has; nothing here uses it, but its write buffer would be the largest.
+        let mut unused = Options::default();
+        unused.set_write_buffer_size(BUFFER_BYTES);
+        let families = families.chain([ColumnFamilyDescriptor::new("default", unused)]);
         let db = DB::open_cf_descriptors(&options, dir, families).map_err(|err| fail(err.to_string()))?;
         let store = Self { db };
         match store.get(Family::Meta, FORMAT_KEY)? {
@@ -184,17 +194,21 @@ fn family_options(family: Family) -> Options {
     options.set_compression_type(DBCompressionType::None);
     match family {
         Family::Wal => {
-            options.set_write_buffer_size(32 << 20);
-            options.set_max_write_buffer_number(4);
+            // Written out four at a time: most of what they hold is deleted by then.
+            options.set_write_buffer_size(BUFFER_BYTES);
+            options.set_min_write_buffer_number_to_merge(4);
+            options.set_max_write_buffer_number(12);
         }
         Family::Data => {
-            options.set_write_buffer_size(16 << 20);
+            options.set_write_buffer_size(BUFFER_BYTES);
+            options.set_min_write_buffer_number_to_merge(2);
+            options.set_max_write_buffer_number(4);
             options.set_enable_blob_files(true);
             options.set_min_blob_size(512);
             options.set_blob_file_size(64 << 20);
             options.set_enable_blob_gc(true);
         }
-        Family::Filters => options.set_write_buffer_size(8 << 20),
+        Family::Filters => options.set_write_buffer_size(BUFFER_BYTES),
         Family::Streams | Family::Index | Family::Positions | Family::Sealed | Family::Meta => {
             options.set_write_buffer_size(4 << 20);
             options.set_compression_type(DBCompressionType::Lz4);

@@ -12,6 +12,8 @@ use crate::Config;
 
 /// Blocks of table files: chunks of neighbouring series are read together.
 const BLOCK_BYTES: usize = 16 << 10;
+/// Bytes allocated beforehand for RocksDB's list of its files.
+const MANIFEST_BYTES: usize = 64 << 10;
 /// Bits of the bloom filter for each key of the families that are read by key.
 const BLOOM_BITS: f64 = 10.0;
 
@@ -28,6 +30,7 @@ pub(super) fn open(dir: &Path, config: &Config) -> Result<DB, rocksdb::Error> {
     options.set_db_write_buffer_size(config.write_buffer_bytes as usize);
     options.set_max_total_wal_size(config.write_buffer_bytes.saturating_mul(4));
     options.set_bytes_per_sync(1 << 20);
+    options.set_manifest_preallocation_size(MANIFEST_BYTES);
     // A torn tail is a batch that was never acknowledged; anything before it must be whole.
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     let cache = Cache::new_lru_cache(config.block_cache_bytes as usize);
