@@ -55,6 +55,12 @@ test-cgroup2: ## The agent's cgroup and pod tests on an emulated machine with cg
 test-rotation: ## The long rotation test of the log tailer: 1,000 rotations with kills
 	$(CARGO) test --release -p binnacle-agent --lib a_thousand_rotations -- --ignored --nocapture
 
+FUZZ_SECONDS ?= 60
+.PHONY: fuzz
+fuzz: ## Noise and damaged input at every entrance, FUZZ_SECONDS (60) each, a new seed each time
+	BINNACLE_FUZZ_SECONDS=$(FUZZ_SECONDS) BINNACLE_FUZZ_SEED=$$RANDOM \
+	  $(CARGO) test --release --workspace --test fuzz -- --nocapture
+
 .PHONY: bench
 bench: build ## Beside VictoriaMetrics and Prometheus; BENCH="--series 100000 --hours 1" for another size
 	@tests/peers.sh

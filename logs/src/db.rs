@@ -21,6 +21,7 @@ pub(crate) use commit::Committed;
 pub(crate) use read::{Part, PartData, Selection};
 pub(crate) use stats::Counters;
 pub use stats::Stats;
+pub(crate) use wal::decode as decode_wal;
 
 use crate::store::Store;
 use crate::streams::Streams;

@@ -12,6 +12,8 @@ mod block;
 mod config;
 mod db;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod head;
 mod logql;
 mod matcher;

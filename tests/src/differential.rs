@@ -3,11 +3,9 @@
 mod compare;
 mod generate;
 mod peer;
-mod random;
 mod samples;
 
 pub use compare::{Outcome, compare};
 pub use generate::{Generator, Query};
 pub use peer::{Peer, find};
-pub use random::Random;
 pub use samples::{Dataset, END_MS, START_MS};

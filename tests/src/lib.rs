@@ -6,12 +6,15 @@
 //!   under control, and a node whose every sample and line is known.
 //! - [`metrics_server`]: the Prometheus API in the test's process, programs of others beside it.
 //! - [`differential`]: compares PromQL answers with those of a real Prometheus.
+//! - [`fuzz`]: noise and damaged input.
 //! - [`promqltest`]: runs the Prometheus project's PromQL test scripts.
 //! - `../tests/`: one file a behaviour of the whole.
 
 pub mod client;
 pub mod differential;
+pub mod fuzz;
 pub mod metrics_server;
 pub mod node;
 pub mod process;
 pub mod promqltest;
+pub mod random;

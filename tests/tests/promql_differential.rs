@@ -4,7 +4,8 @@
 use std::io::Write;
 use std::time::Instant;
 
-use binnacle_tests::differential::{Dataset, Generator, Outcome, Peer, Query, Random, compare, find};
+use binnacle_tests::differential::{Dataset, Generator, Outcome, Peer, Query, compare, find};
+use binnacle_tests::random::Random;
 use binnacle_tsdb::{Answer, Engine, Error, Guard, GuardLimits, MemorySource, QueryOptions};
 use futures::StreamExt;
 

@@ -25,7 +25,7 @@ const LAYOUT: u8 = 1;
 /// Most samples in a chunk; a decoder refuses more, so that corrupt bytes cannot ask for memory.
 pub(crate) const MAX_CHUNK_SAMPLES: usize = 1 << 16;
 /// Bytes of the checksum at the end.
-const CHECKSUM_BYTES: usize = 4;
+pub(crate) const CHECKSUM_BYTES: usize = 4;
 
 /// Timestamps at equal distance.
 const TIME_REGULAR: u8 = 0;
@@ -83,7 +83,14 @@ fn checked(bytes: &[u8]) -> Result<&[u8], Corrupt> {
     Ok(body)
 }
 
-fn decode_body(body: &[u8], t0_ms: i64, start_ms: i64, end_ms: i64, out: &mut Points) -> Result<(), Corrupt> {
+/// As [`decode_chunk`] for what stands before the checksum.
+pub(crate) fn decode_body(
+    body: &[u8],
+    t0_ms: i64,
+    start_ms: i64,
+    end_ms: i64,
+    out: &mut Points,
+) -> Result<(), Corrupt> {
     let mut reader = Reader::new(body);
     if reader.byte()? != LAYOUT {
         return Err(Corrupt("chunk has an unknown layout"));

@@ -13,9 +13,11 @@ mod notify;
 mod template;
 mod view;
 
+pub(crate) use file::parse as parse_file;
 pub use file::{Finding, MAX_FILE_BYTES, check};
 pub use manager::{Handle, Manager, RulesConfig};
 pub use notify::{NotifierConfig, WebhookConfig, WebhookFormat};
+pub(crate) use template::Template;
 pub use view::{AlertState, AlertView, GroupView, Health, ReloadStatus, RuleKind, RuleView};
 
 pub(crate) use template::go_exponent;

@@ -19,7 +19,7 @@ use rocksdb::{ColumnFamily, DB, WriteOptions, checkpoint::Checkpoint};
 
 pub(crate) use batch::Batch;
 pub(crate) use cursor::ChunkCursor;
-pub(crate) use postings::from_bytes as posting_from_bytes;
+pub(crate) use postings::{from_bytes as posting_from_bytes, to_bytes as posting_to_bytes};
 pub(crate) use read::StoredChunk;
 pub(crate) use rollup::Rollup;
 pub(crate) use scan::SeriesChunks;

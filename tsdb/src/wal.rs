@@ -41,6 +41,19 @@ pub(crate) fn encode_record<'a>(
     definitions: impl Iterator<Item = &'a (SeriesId, Labels)>,
     samples: impl Iterator<Item = &'a WalSample> + Clone,
 ) -> std::io::Result<Vec<u8>> {
+    let packed = zstd::bulk::compress(&encode_body(definitions, samples), ZSTD_LEVEL)?;
+    let mut record = Vec::with_capacity(HEAD_BYTES + packed.len());
+    record.push(LAYOUT);
+    record.extend_from_slice(&XxHash3_64::oneshot(&packed).to_le_bytes());
+    record.extend_from_slice(&packed);
+    Ok(record)
+}
+
+/// What a record holds, before compression.
+pub(crate) fn encode_body<'a>(
+    definitions: impl Iterator<Item = &'a (SeriesId, Labels)>,
+    samples: impl Iterator<Item = &'a WalSample> + Clone,
+) -> Vec<u8> {
     let mut body = Vec::with_capacity(64 << 10);
     let mut defined = Vec::new();
     let mut number = 0u64;
@@ -64,12 +77,7 @@ pub(crate) fn encode_record<'a>(
     for sample in samples {
         body.extend_from_slice(&sample.value.to_bits().to_le_bytes());
     }
-    let packed = zstd::bulk::compress(&body, ZSTD_LEVEL)?;
-    let mut record = Vec::with_capacity(HEAD_BYTES + packed.len());
-    record.push(LAYOUT);
-    record.extend_from_slice(&XxHash3_64::oneshot(&packed).to_le_bytes());
-    record.extend_from_slice(&packed);
-    Ok(record)
+    body
 }
 
 /// Decodes a record.
@@ -88,7 +96,8 @@ pub(crate) fn decode_record(record: &[u8]) -> Result<Record, Corrupt> {
     decode_body(&body)
 }
 
-fn decode_body(body: &[u8]) -> Result<Record, Corrupt> {
+/// The inverse of [`encode_body`].
+pub(crate) fn decode_body(body: &[u8]) -> Result<Record, Corrupt> {
     let mut reader = Reader::new(body);
     let mut record = Record::default();
     for _ in 0..reader.unsigned()? {

@@ -271,12 +271,13 @@ fn no_line_is_lost_or_stored_twice_through_rotations_and_kills() {
     }
 }
 
-/// For hours of leisure: `cargo test --release -p binnacle-agent thousand -- --ignored`.
+/// `make test-rotation`.
 #[test]
 #[ignore = "takes minutes"]
 fn a_thousand_rotations() {
-    for seed in 100..110 {
+    for seed in 100..103 {
         torture(seed, 1000);
+        println!("seed {seed}: 1000 rotations, nothing lost, nothing twice");
     }
 }
 

@@ -14,7 +14,7 @@ const POSITIONED: u8 = 1;
 const MAX_FRAME: usize = 1 << 30;
 
 /// One record as the log has it.
-pub(super) struct WalRecord<'a> {
+pub(crate) struct WalRecord<'a> {
     pub time_ns: i64,
     pub line: &'a [u8],
     pub metadata: Labels,
@@ -49,7 +49,7 @@ pub(super) fn encode(items: &[Item]) -> Vec<u8> {
 
 /// Calls `each` with stream, whether its records have a position, and the records, for every item of a
 /// value. `None` when the value is damaged.
-pub(super) fn decode(mut value: &[u8], mut each: impl FnMut(u32, bool, Vec<WalRecord<'_>>)) -> Option<()> {
+pub(crate) fn decode(mut value: &[u8], mut each: impl FnMut(u32, bool, Vec<WalRecord<'_>>)) -> Option<()> {
     while !value.is_empty() {
         let len = u32::from_le_bytes(take_bytes(&mut value, 4)?.try_into().ok()?);
         let frame = take_bytes(&mut value, u64::from(len))?;

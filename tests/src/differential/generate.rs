@@ -1,8 +1,8 @@
 //! Queries: operators × functions × modifiers. What Prometheus has changed since 3.5 is left out:
 //! `first_over_time`, `mad_over_time` of NaN, `histogram_fraction` of classic histograms, the order of checks in some errors.
 
-use super::random::Random;
 use super::samples::{END_MS, START_MS};
+use crate::random::Random;
 
 /// A query and when to run it.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 
 use binnacle_proto::{Labels, STALE_NAN};
 
-use super::random::Random;
+use crate::random::Random;
 
 /// Time of the first samples, in milliseconds.
 pub const START_MS: i64 = 1_700_000_000_000;

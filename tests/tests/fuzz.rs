@@ -1,0 +1,180 @@
+//! Noise and damaged input at every entrance: an answer or a refusal, never a panic, never memory without
+//! measure. `BINNACLE_FUZZ_SECONDS` is the time for each entrance (1), `BINNACLE_FUZZ_SEED` what is fed;
+//! `make fuzz` takes longer and another seed each time.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use binnacle_tests::fuzz::{Inputs, peak_memory, run};
+use binnacle_tests::metrics_server::{MetricsServer, now_ms};
+
+/// More than the largest record that may be unpacked, and what a few decoded copies of it take.
+const MEMORY: u64 = 1 << 30;
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
+}
+
+fn time() -> Duration {
+    Duration::from_secs(setting("BINNACLE_FUZZ_SECONDS", 1))
+}
+
+fn seed() -> u64 {
+    setting("BINNACLE_FUZZ_SEED", 7)
+}
+
+#[test]
+fn decoders_and_parsers() {
+    let targets = binnacle_tsdb::fuzz::targets().into_iter().chain(binnacle_logs::fuzz::targets());
+    let mut failed = Vec::new();
+    for (name, target, seeds) in targets {
+        match run(name, Inputs::new(seed(), seeds), target, time()) {
+            Ok(number) => println!("{name}: {number} inputs, seed {}", seed()),
+            Err(why) => failed.push(why),
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+    assert!(peak_memory() < MEMORY, "{} bytes of memory were in use", peak_memory());
+}
+
+/// A request of one kind, and valid bodies to begin from.
+struct Endpoint {
+    path: &'static str,
+    headers: &'static [(&'static str, &'static str)],
+    snappy: bool,
+    seeds: Vec<Vec<u8>>,
+}
+
+fn endpoints() -> Vec<Endpoint> {
+    const V1: &[(&str, &str)] = &[("content-type", "application/x-protobuf"), ("content-encoding", "snappy")];
+    const V2: &[(&str, &str)] = &[
+        ("content-type", "application/x-protobuf;proto=io.prometheus.write.v2.Request"),
+        ("content-encoding", "snappy"),
+    ];
+    const PROTOBUF: &[(&str, &str)] = &[("content-type", "application/x-protobuf")];
+    const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
+    const FORM: &[(&str, &str)] = &[("content-type", "application/x-www-form-urlencoded")];
+    let form = |text: &str| text.as_bytes().to_vec();
+    vec![
+        Endpoint { path: "/api/v1/write", headers: V1, snappy: true, seeds: vec![write_request()] },
+        Endpoint { path: "/api/v1/write", headers: V2, snappy: true, seeds: vec![write_v2_request()] },
+        Endpoint { path: "/api/v1/read", headers: V1, snappy: true, seeds: vec![read_request()] },
+        Endpoint {
+            path: "/api/v1/query_range",
+            headers: FORM,
+            snappy: false,
+            seeds: vec![form("query=rate(m%5B5m%5D)&start=0&end=1e3&step=1m&timeout=1s&limit=3")],
+        },
+        Endpoint {
+            path: "/api/v1/series",
+            headers: FORM,
+            snappy: false,
+            seeds: vec![form("match[]=%7Ba%3D~%22x%7Cy%22%7D&start=2020-01-01T00:00:00Z&end=1e10&limit=5")],
+        },
+        Endpoint {
+            path: "/loki/api/v1/push",
+            headers: JSON,
+            snappy: false,
+            seeds: vec![form(
+                r#"{"streams":[{"stream":{"a":"b"},"values":[["1700000000000000000","x\u00e9",{"t":"1"}]]}]}"#,
+            )],
+        },
+        Endpoint { path: "/loki/api/v1/push", headers: PROTOBUF, snappy: true, seeds: vec![push_request()] },
+        Endpoint { path: "/otlp/v1/logs", headers: PROTOBUF, snappy: false, seeds: vec![otlp_logs()] },
+        Endpoint {
+            path: "/loki/api/v1/query_range",
+            headers: FORM,
+            snappy: false,
+            seeds: vec![form(
+                "query=%7Ba%3D%22b%22%7D%20%7C%3D%20%22x%22%20%7C%20json&start=0&end=1e10&step=60&limit=9&direction=forward",
+            )],
+        },
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::disallowed_methods, reason = "the time decides only when to stop")]
+async fn endpoints_answer_whatever_they_are_sent() {
+    let metrics = MetricsServer::start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let config = binnacle_logs::Config { dir: folder.path().join("logs"), ..Default::default() };
+    let logs = binnacle_logs::Db::open(config).unwrap();
+    let clock = Arc::new(|| now_ms() * 1_000_000);
+    let routes = binnacle_logs::http::router(logs, binnacle_logs::http::Limits::default(), clock);
+    let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    let logs_url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    let http = reqwest::Client::new();
+    for endpoint in endpoints() {
+        let url = if endpoint.path.starts_with("/api") { &metrics.url } else { &logs_url };
+        let mut inputs = Inputs::new(seed(), endpoint.seeds);
+        let (mut taken, mut refused) = (0, 0);
+        let begun = Instant::now();
+        while begun.elapsed() < time() {
+            let plain = inputs.make();
+            let body =
+                if endpoint.snappy { snap::raw::Encoder::new().compress_vec(&plain).unwrap() } else { plain };
+            let mut request = http.post(format!("{url}{}", endpoint.path)).body(body.clone());
+            for (name, value) in endpoint.headers {
+                request = request.header(*name, *value);
+            }
+            let answer = request.timeout(Duration::from_secs(30)).send().await;
+            let status =
+                answer.unwrap_or_else(|why| panic!("{}: {why} on {body:02x?}", endpoint.path)).status();
+            // What a query costs may be too much (503); a fault of the server's own (500) never is an answer.
+            assert_ne!(status, 500, "{} on {body:02x?}", endpoint.path);
+            if status.is_success() { taken += 1 } else { refused += 1 }
+        }
+        println!("{} {:?}: {taken} taken, {refused} refused", endpoint.path, endpoint.headers);
+    }
+    assert!(peak_memory() < MEMORY, "{} bytes of memory were in use", peak_memory());
+}
+
+/// A protobuf field of bytes.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    let mut out = vec![number << 3 | 2, content.len() as u8];
+    out.extend_from_slice(content);
+    out
+}
+
+fn sample() -> Vec<u8> {
+    let mut out = vec![0x09];
+    out.extend_from_slice(&1.5f64.to_le_bytes());
+    out.extend_from_slice(&[0x10, 0x80, 0xd0, 0x95, 0xff, 0xbc, 0x31]);
+    out
+}
+
+fn write_request() -> Vec<u8> {
+    let label =
+        |name: &str, value: &str| field(1, &[field(1, name.as_bytes()), field(2, value.as_bytes())].concat());
+    let series = [label("__name__", "m"), label("a", "x"), field(2, &sample()), field(2, &sample())].concat();
+    let metadata = [vec![0x08, 1], field(2, b"m"), field(4, b"help")].concat();
+    [field(1, &series), field(1, &series), field(3, &metadata)].concat()
+}
+
+fn write_v2_request() -> Vec<u8> {
+    let symbols = ["", "__name__", "m", "a", "x", "help"].map(|text| field(4, text.as_bytes())).concat();
+    let series = [field(1, &[1, 2, 3, 4]), field(2, &sample()), field(5, &[0x08, 1, 0x18, 5])].concat();
+    [symbols, field(5, &series)].concat()
+}
+
+fn read_request() -> Vec<u8> {
+    let matcher = [vec![0x08, 2], field(2, b"a"), field(3, b"x|y")].concat();
+    let query = [vec![0x08, 0, 0x10, 0x90, 0x4e], field(3, &matcher)].concat();
+    [field(1, &query), field(2, &[1])].concat()
+}
+
+fn push_request() -> Vec<u8> {
+    let entry = [field(1, &[0x08, 0x80, 0xc0, 0xd6, 0xa9, 0x06]), field(2, b"a line")].concat();
+    field(1, &[field(1, br#"{a="b", c="d"}"#), field(2, &entry)].concat())
+}
+
+fn otlp_logs() -> Vec<u8> {
+    let text = |text: &[u8]| field(1, text);
+    let attribute = [field(1, b"service.name"), field(2, &text(b"web"))].concat();
+    let record =
+        [vec![0x09, 0, 0, 1, 2, 3, 4, 5, 6], field(5, &text(b"a line")), field(6, &attribute)].concat();
+    let scope = [field(1, &field(1, b"lib")), field(2, &record)].concat();
+    field(1, &[field(1, &field(1, &attribute)), field(2, &scope)].concat())
+}
