@@ -1,6 +1,7 @@
 //! The one HTTP port: the APIs of both stores, status, metrics, control, the built-in page.
 
 mod control;
+mod gate;
 mod status;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::nodes::Registry;
 use crate::selfmetrics::{self, Counters};
 use crate::server::Reloader;
 use crate::{Clock, cluster};
+pub(crate) use gate::Gate;
 
 /// What the handlers need; clones share it.
 #[derive(Clone)]

@@ -88,7 +88,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Handle, 
     let grpc_listener = listen::bind_agents(&config.server).await?;
     let (http, grpc) = (listen::local(&http_listener)?, listen::local(&grpc_listener)?);
 
-    let (db, logs) = maintain::open(&config).await?;
+    let mut tasks = Tasks::new(shutdown.clone());
+    let gate = http::Gate::default();
+    tasks.spawn("http", listen::serve_http(http_listener, gate.router(), shutdown.clone()));
+    let (db, logs) = maintain::open(&config, gate.progress()).await?;
     let engine = binnacle_tsdb::Engine::new(config.query.clone());
     let counters: Arc<Counters> = Arc::default();
     let registry = nodes::Registry::new(clock.clone(), counters.clone(), config.ingest.max_nodes);
@@ -118,10 +121,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Handle, 
         shutdown: shutdown.clone(),
     };
 
-    let mut tasks = Tasks::new(shutdown.clone());
     tasks.spawn("grpc", listen::serve_agents(grpc_listener, service, shutdown.clone()));
     let gather = state.clone();
-    tasks.spawn("http", listen::serve_http(http_listener, http::router(state), shutdown.clone()));
+    gate.open(http::router(state));
     tasks.spawn("tsdb maintenance", maintain::tsdb(db.clone(), clock.clone(), shutdown.clone()));
     tasks.spawn("log maintenance", maintain::logs(logs.clone(), clock.clone(), shutdown.clone()));
     let until = shutdown.clone();

@@ -17,6 +17,8 @@ pub struct Config {
     /// How long samples are kept; older ones are refused. Whole days (UTC) are dropped. 0: for ever.
     #[serde(with = "duration")]
     pub retention: Duration,
+    /// Series that are kept for a shorter time than `retention`; of several rules the strictest counts.
+    pub series_retention: Vec<SeriesRetention>,
     /// How much older than the newest sample of its series a sample may be.
     #[serde(with = "duration")]
     pub out_of_order_window: Duration,
@@ -50,6 +52,17 @@ pub struct Config {
     pub label_cache_entries: usize,
 }
 
+/// One entry of `[[tsdb.series_retention]]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeriesRetention {
+    /// Which series, as a PromQL selector: `{namespace="dev"}`.
+    pub selector: String,
+    /// How long their samples are kept. What is older is hidden at once and deleted day by day.
+    #[serde(with = "duration")]
+    pub retention: Duration,
+}
+
 const MIB: u64 = 1 << 20;
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -58,6 +71,7 @@ impl Default for Config {
         Self {
             dir: PathBuf::new(),
             retention: 15 * 24 * HOUR,
+            series_retention: Vec::new(),
             out_of_order_window: HOUR,
             future_window: Duration::from_secs(600),
             max_series: 2_000_000,
@@ -84,11 +98,7 @@ mod duration {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
         let text = String::deserialize(from)?;
-        if text == "0" || text == "0s" {
-            return Ok(Duration::ZERO);
-        }
-        promql_parser::util::parse_duration(&text)
-            .map_err(|reason| D::Error::custom(format!("{text:?} is not a duration like 1h30m: {reason}")))
+        crate::parse_duration(&text).map_err(D::Error::custom)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Days (UTC), by which everything on disk is divided.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 
 /// Milliseconds of a day.
@@ -10,6 +11,15 @@ pub(crate) const MAX_ABS_MS: i64 = 1 << 48;
 /// Days since the epoch; negative before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Day(pub(crate) i32);
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.start_ms()) {
+            Ok(start) => write!(f, "{}", start.strftime("%F")),
+            Err(_) => write!(f, "day {} of the epoch", self.0),
+        }
+    }
+}
 
 impl Day {
     /// The day of an instant; instants outside of [`MAX_ABS_MS`] go to its ends.

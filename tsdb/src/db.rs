@@ -9,6 +9,7 @@ mod maintain;
 mod merge;
 mod replay;
 mod resolve;
+mod retention;
 mod seal;
 mod status;
 
@@ -18,7 +19,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use binnacle_proto::Labels;
@@ -27,6 +28,7 @@ use tokio::sync::Semaphore;
 
 pub(crate) use counters::Counters;
 pub use list::{Listed, TimeRange};
+pub use replay::{ReplayProgress, ReplayState};
 pub use status::{Stats, TsdbStatus};
 
 use crate::day::Day;
@@ -38,6 +40,7 @@ use crate::{Config, Error};
 use flush::WalAccount;
 use merge::Merges;
 use resolve::LabelCache;
+use retention::Retention;
 use seal::Seals;
 
 /// Names a series for as long as its samples are kept.
@@ -97,9 +100,9 @@ pub(crate) struct Core {
     /// Held by everything that rewrites the store: flush, merge, seal, deletion, retention.
     maintenance: Mutex<Maintenance>,
     wal: WalAccount,
+    replayed: Arc<ReplayProgress>,
     next_seq: AtomicU64,
-    /// Samples older than this are dropped; what the last call with a `now` made of the retention.
-    oldest_kept_ms: AtomicI64,
+    pub(crate) retention: Retention,
     /// Appends are refused because the disk is full or failed.
     unavailable: AtomicBool,
     closed: AtomicBool,
@@ -120,8 +123,17 @@ impl Db {
     /// Opens or creates the database and replays what was acknowledged but not in chunks.
     ///
     /// # Errors
-    /// When the folder cannot be used; see [`Error::Open`].
+    /// [`Error::Open`] when the folder cannot be used, [`Error::BadInput`] when the config is wrong.
     pub fn open(config: Config) -> Result<Self, Error> {
+        Self::open_watched(config, Arc::default())
+    }
+
+    /// As [`Db::open`]; meanwhile `progress` tells others how far the replay is.
+    ///
+    /// # Errors
+    /// As [`Db::open`].
+    pub fn open_watched(config: Config, progress: Arc<ReplayProgress>) -> Result<Self, Error> {
+        let retention = Retention::new(config.retention, &config.series_retention)?;
         let store = Store::open(&config)?;
         let core = Arc::new(Core {
             days: RwLock::new(store.days()?.into_iter().collect()),
@@ -134,12 +146,13 @@ impl Db {
                 seals: Seals::default(),
             }),
             wal: WalAccount::default(),
+            replayed: progress,
             next_seq: AtomicU64::new(1),
-            oldest_kept_ms: AtomicI64::new(i64::MIN),
             unavailable: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             flush_wanted: Mutex::new(false),
             flush_signal: Condvar::new(),
+            retention,
             store,
             config,
         });
@@ -228,6 +241,11 @@ impl Db {
             reason: error.to_string(),
         })?;
         Ok(self.0.core.store.checkpoint(&dir.join("db"))?)
+    }
+
+    /// How the replay at the opening went.
+    pub fn replay_progress(&self) -> &ReplayProgress {
+        &self.0.core.replayed
     }
 
     /// State and counters. Cheap enough for every scrape.

@@ -37,6 +37,7 @@ use crate::select::GuardLimits;
 use crate::{Db, Engine, rules as rule_files};
 
 pub(crate) use self::metrics::Text;
+pub use self::status::replay_status;
 
 /// Limits of the HTTP API; the section `[http]` of the server's config file.
 #[derive(Debug, Clone, Deserialize)]

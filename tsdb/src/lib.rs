@@ -13,6 +13,8 @@ mod config;
 mod day;
 mod db;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod head;
 pub mod http;
 mod index;
@@ -25,8 +27,10 @@ mod source;
 mod store;
 mod wal;
 
-pub use config::Config;
-pub use db::{Appended, Db, Listed, Sample, SeriesRef, Stats, TimeRange, TsdbStatus};
+pub use config::{Config, SeriesRetention};
+pub use db::{
+    Appended, Db, Listed, ReplayProgress, ReplayState, Sample, SeriesRef, Stats, TimeRange, TsdbStatus,
+};
 pub use error::Error;
 pub use promql::{
     Answer, Engine, EngineConfig, InstantSample, MAX_QUERY_BYTES, MAX_QUERY_DEPTH, PlanNode, QueryOptions,

@@ -96,6 +96,11 @@ pub trait ReadSeries: Send + Sync {
     fn read_segments(&self, _index: usize, _guard: &Guard, _out: &mut Segments) -> Result<bool, Error> {
         Ok(false)
     }
+
+    /// What made the reads so far doubtful. Ask after reading.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Something that PromQL can be evaluated over.

@@ -2,6 +2,7 @@
 
 mod segments;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use binnacle_proto::Labels;
@@ -22,6 +23,8 @@ use crate::store::{ChunkCursor, Rollup, SeriesId};
 const SERIES_BYTES: u64 = 64;
 /// Series between two looks at the clock.
 const CHECK_EVERY: usize = 1024;
+/// Most different warnings about damage in one answer.
+const MAX_WARNINGS: usize = 5;
 /// Generation of samples that a flush has taken, and of those in open chunks: after all on disk.
 const GENERATION_FLUSHING: u64 = u64::MAX - 1;
 const GENERATION_OPEN: u64 = u64::MAX;
@@ -39,6 +42,8 @@ impl Source for Db {
             start_ms: select.start_ms,
             end_ms: select.end_ms,
             rollup: Rollup::of_width(select.hints.bucket_ms).filter(|_| rolled_up),
+            kept_ms: found.kept_ms,
+            damage: Mutex::new(BTreeSet::new()),
             idle: Mutex::new(Vec::new()),
         };
         Ok(Selected { series: found.series, reader: Box::new(reader), warnings: found.warnings })
@@ -51,6 +56,8 @@ pub(crate) struct Found {
     /// For each of `series` the ids under which it has samples, mostly one.
     ids: Vec<Ids>,
     days: Vec<(Day, RoaringBitmap)>,
+    /// Where the samples of each series begin by a rule of retention; empty without such rules.
+    kept_ms: Vec<i64>,
     /// Flushes committed before the indexes were read.
     epoch: u64,
     pub(crate) warnings: Vec<String>,
@@ -93,6 +100,7 @@ impl Core {
             series: Vec::new(),
             ids: Vec::new(),
             days: Vec::new(),
+            kept_ms: Vec::new(),
             epoch: self.head.flush_epoch(),
             warnings: Vec::new(),
         };
@@ -127,6 +135,9 @@ impl Core {
         });
         guard.charge_bytes(bytes)?;
         self.find_dead(&mut found, on_disk - in_memory, guard)?;
+        if self.retention.has_rules() {
+            found.kept_ms = found.series.iter().map(|labels| self.retention.series_kept_ms(labels)).collect();
+        }
         Ok(found)
     }
 
@@ -191,6 +202,9 @@ struct DbReader {
     end_ms: i64,
     /// The rollup that the samples may be read from.
     rollup: Option<Rollup>,
+    kept_ms: Vec<i64>,
+    /// What was found damaged while reading.
+    damage: Mutex<BTreeSet<String>>,
     /// Scratch space that no thread uses at the moment.
     idle: Mutex<Vec<Scratch>>,
 }
@@ -215,9 +229,10 @@ impl ReadSeries for DbReader {
         let mut scratch = self.idle.lock().pop().unwrap_or_default();
         let before = out.len();
         scratch.pieces.clear();
+        let start_ms = self.kept_ms.get(index).map_or(self.start_ms, |kept| self.start_ms.max(*kept));
         let mut read = Ok(());
         for id in self.ids[index].as_slice() {
-            read = self.read_id(*id, &mut scratch, out);
+            read = self.read_id(*id, start_ms, &mut scratch, out);
             if read.is_err() {
                 break;
             }
@@ -238,6 +253,10 @@ impl ReadSeries for DbReader {
     fn read_segments(&self, index: usize, guard: &Guard, out: &mut Segments) -> Result<bool, Error> {
         self.segments(index, guard, out)
     }
+
+    fn warnings(&self) -> Vec<String> {
+        self.damage.lock().iter().cloned().collect()
+    }
 }
 
 fn damaged(error: crate::codec::Corrupt) -> Error {
@@ -245,11 +264,25 @@ fn damaged(error: crate::codec::Corrupt) -> Error {
 }
 
 impl DbReader {
-    fn read_id(&self, id: SeriesId, scratch: &mut Scratch, out: &mut Points) -> Result<(), Error> {
-        let (start_ms, end_ms) = (self.start_ms, self.end_ms);
+    /// Notes that the answer lacks samples.
+    fn note_damage(&self, day: Day, reason: &str) {
+        let mut damage = self.damage.lock();
+        if damage.len() < MAX_WARNINGS {
+            damage.insert(format!("data of {day} is corrupt on disk, samples are missing: {reason}"));
+        }
+    }
+
+    fn read_id(
+        &self,
+        id: SeriesId,
+        start_ms: i64,
+        scratch: &mut Scratch,
+        out: &mut Points,
+    ) -> Result<(), Error> {
+        let end_ms = self.end_ms;
         self.core.head.copy(id, start_ms, end_ms, &mut scratch.copy);
         for day in self.days_of(id, scratch.copy.epoch) {
-            self.read_day(day, id, scratch, out)?;
+            self.read_day(day, id, start_ms, scratch, out)?;
         }
         let from = out.len();
         scratch.copy.flushing(start_ms, end_ms, out).map_err(damaged)?;
@@ -280,24 +313,35 @@ impl DbReader {
         }
     }
 
-    fn read_day(&self, day: Day, id: SeriesId, scratch: &mut Scratch, out: &mut Points) -> Result<(), Error> {
+    fn read_day(
+        &self,
+        day: Day,
+        id: SeriesId,
+        start_ms: i64,
+        scratch: &mut Scratch,
+        out: &mut Points,
+    ) -> Result<(), Error> {
         self.cursor(scratch)?;
         let Some(cursor) = &mut scratch.cursor else { return Ok(()) };
         let pieces = &mut scratch.pieces;
         let read = cursor.chunks(day, id, self.end_ms, &mut |t0_ms, generation, bytes| {
             let span = peek_chunk(bytes).map_or(i64::MAX, |(_, span)| span);
-            if t0_ms.saturating_add(span) < self.start_ms {
+            if t0_ms.saturating_add(span) < start_ms {
                 return;
             }
             let from = out.len();
-            match decode_chunk(bytes, t0_ms, self.start_ms, self.end_ms, out) {
+            match decode_chunk(bytes, t0_ms, start_ms, self.end_ms, out) {
                 Ok(()) => pieces.push(Piece { generation, from, to: out.len() }),
-                Err(error) => self.core.report_corrupt(day, id, t0_ms, &error.to_string()),
+                Err(error) => {
+                    self.core.report_corrupt(day, id, t0_ms, &error.to_string());
+                    self.note_damage(day, &error.to_string());
+                }
             }
         });
         match read {
             Err(error) if error.is_corruption() => {
                 self.core.report_damaged(&error);
+                self.note_damage(day, &error.to_string());
                 scratch.cursor = None;
                 Ok(())
             }

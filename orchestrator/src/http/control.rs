@@ -23,7 +23,7 @@ pub(super) async fn healthy() -> &'static str {
     "Binnacle is healthy.\n"
 }
 
-/// The port opens after both stores have replayed what they owed: who gets through finds it ready.
+/// Only what is behind the gate answers so: both stores have replayed what they owed.
 pub(super) async fn ready() -> &'static str {
     "Binnacle is ready.\n"
 }

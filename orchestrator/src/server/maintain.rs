@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
@@ -26,13 +27,16 @@ pub(super) fn claim(dir: &Path) -> Result<File, Error> {
 }
 
 /// Opens both stores, at the same time.
-pub(super) async fn open(config: &Config) -> Result<(binnacle_tsdb::Db, binnacle_logs::Db), Error> {
+pub(super) async fn open(
+    config: &Config,
+    progress: Arc<binnacle_tsdb::ReplayProgress>,
+) -> Result<(binnacle_tsdb::Db, binnacle_logs::Db), Error> {
     let mut tsdb = config.tsdb.clone();
     tsdb.dir = config.server.data_dir.join("tsdb");
     let mut logs = config.logs.clone();
     logs.dir = config.server.data_dir.join("logs");
     let died = |error: tokio::task::JoinError| Error::Task { name: "open", reason: error.to_string() };
-    let tsdb = tokio::task::spawn_blocking(move || binnacle_tsdb::Db::open(tsdb));
+    let tsdb = tokio::task::spawn_blocking(move || binnacle_tsdb::Db::open_watched(tsdb, progress));
     let logs = tokio::task::spawn_blocking(move || binnacle_logs::Db::open(logs));
     let (tsdb, logs) = tokio::join!(tsdb, logs);
     Ok((tsdb.map_err(died)??, logs.map_err(died)??))

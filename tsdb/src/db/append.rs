@@ -72,10 +72,7 @@ impl Core {
     /// Notes the time and what it makes of the retention.
     pub(super) fn note_now(&self, now_ms: i64) {
         self.head.set_now(now_ms);
-        if !self.config.retention.is_zero() {
-            let retention_ms = i64::try_from(self.config.retention.as_millis()).unwrap_or(i64::MAX);
-            self.oldest_kept_ms.fetch_max(now_ms.saturating_sub(retention_ms), Ordering::Relaxed);
-        }
+        self.retention.note_now(now_ms);
     }
 
     /// Leaves out samples out of bounds and sorts the others by shard; the order within one stays.
@@ -83,7 +80,7 @@ impl Core {
         let future_ms = i64::try_from(self.config.future_window.as_millis()).unwrap_or(i64::MAX);
         let newest_ms =
             if future_ms == 0 { MAX_ABS_MS } else { now_ms.saturating_add(future_ms).min(MAX_ABS_MS) };
-        let oldest_ms = self.oldest_kept_ms.load(Ordering::Relaxed).max(-MAX_ABS_MS);
+        let oldest_ms = self.retention.oldest_kept_ms().max(-MAX_ABS_MS);
         let mut refused = Appended::default();
         let (mut too_old, mut too_new) = (0, 0);
         let mut shards: [Vec<WalSample>; SHARDS] = Default::default();

@@ -27,7 +27,7 @@ impl Core {
         Ok(())
     }
 
-    fn delete_on(
+    pub(super) fn delete_on(
         &self,
         maintenance: &mut Maintenance,
         day: Day,
@@ -38,6 +38,9 @@ impl Core {
         let mut ids = RoaringBitmap::new();
         for matchers in matcher_sets {
             ids |= Plan::new(matchers).run(&index, &unbounded())?;
+        }
+        if ids.is_empty() {
+            return Ok(());
         }
         self.unseal(maintenance, day)?;
         let mut batch = self.store.batch()?;
@@ -77,6 +80,11 @@ impl Core {
             let (start_ms, span) = (chunk.t0_ms, peek_chunk(&chunk.bytes).map_or(0, |(_, span)| span));
             if start_ms > range.end_ms || start_ms.saturating_add(span) < range.start_ms {
                 empty = false;
+                continue;
+            }
+            if range.start_ms <= start_ms && start_ms.saturating_add(span) <= range.end_ms {
+                batch.delete_rollups(day, id);
+                batch.delete_chunk(day, id, chunk.t0_ms, chunk.generation);
                 continue;
             }
             let mut points = Points::default();

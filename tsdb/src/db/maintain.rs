@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering;
 
 use super::Core;
 use crate::Error;
-use crate::day::Day;
 
 /// The log is cut by a flush of everything when it is larger than so many times the head's budget.
 const WAL_PER_HEAD: u64 = 8;
@@ -23,31 +22,11 @@ impl Core {
         if self.wal.total().1 > self.config.head_bytes.saturating_mul(WAL_PER_HEAD) {
             self.flush_all()?;
         }
-        self.drop_old_days()?;
+        self.apply_retention(now_ms)?;
         self.merge_due()?;
         self.seal_due(now_ms)?;
         let idle_s = u32::try_from(self.config.series_idle.as_secs()).unwrap_or(u32::MAX);
         self.counters.series_evicted.add(self.head.evict_idle(idle_s));
-        Ok(())
-    }
-
-    /// Drops the days that ended before the retention begins.
-    fn drop_old_days(&self) -> Result<(), Error> {
-        let oldest_ms = self.oldest_kept_ms();
-        if oldest_ms == i64::MIN {
-            return Ok(());
-        }
-        let old: Vec<Day> = self.days.read().range(..Day::of(oldest_ms)).copied().collect();
-        for day in old {
-            let mut maintenance = self.maintenance.lock();
-            self.store.drop_day(day)?;
-            self.days.write().remove(&day);
-            maintenance.merges.dropped(day);
-            maintenance.seals.dropped(day);
-            self.rolled_up.write().remove(&day);
-            self.counters.days_dropped.add(1);
-            tracing::info!(day = day.0, "a day has left the retention and is dropped");
-        }
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! Recovery: what was acknowledged and is not in chunks comes back from the log.
 
+mod progress;
+
 use std::sync::atomic::Ordering;
 
 use binnacle_proto::Labels;
@@ -12,6 +14,7 @@ use crate::day::Day;
 use crate::head::{SHARDS, shard_of};
 use crate::store::SeriesId;
 use crate::wal::{Record, WalSample, decode_record};
+pub use progress::{ReplayProgress, ReplayState};
 
 /// How far each shard's samples are in chunks: 16 sequence numbers.
 pub(super) const META_CUTS: &str = "wal_cuts";
@@ -37,6 +40,12 @@ struct Replay {
 impl Core {
     /// Replays the log under the budget of the head. Runs before any thread is started.
     pub(super) fn replay(&self) -> Result<(), Error> {
+        self.replay_log()?;
+        self.replayed.end();
+        Ok(())
+    }
+
+    fn replay_log(&self) -> Result<(), Error> {
         let mut replay = Replay {
             cuts: self.read_cuts()?,
             defined: HashMap::new(),
@@ -52,6 +61,7 @@ impl Core {
         }
         let mut last_seq = replay.cuts.iter().copied().max().unwrap_or(0);
         let first = replay.cuts.iter().copied().min().unwrap_or(0);
+        self.replayed.begin(first + 1, self.store.wal_end()?.unwrap_or(first));
         let mut result = Ok(());
         self.store.wal_after(first, &mut |seq, bytes| {
             last_seq = last_seq.max(seq);
@@ -95,9 +105,11 @@ impl Core {
         };
         self.replay_samples(replay, seq, record)?;
         self.head.set_applied(seq);
+        self.replayed.reach(seq);
         replay.records += 1;
         if replay.records.is_multiple_of(PROGRESS) {
-            tracing::info!(records = replay.records, samples = replay.samples, "replaying the log");
+            let (samples, last) = (replay.samples, self.replayed.last());
+            tracing::info!(record = seq, last, samples, "replaying the log");
         }
         if self.head.bytes() > self.config.head_bytes {
             self.flush_to_budget()?;

@@ -2,7 +2,6 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::sync::atomic::Ordering;
 
 use binnacle_proto::Labels;
 use hashbrown::HashMap;
@@ -139,10 +138,6 @@ impl Core {
     pub(crate) fn report_damaged(&self, error: &StoreError) {
         self.counters.chunks_corrupt.add(1);
         tracing::error!(path = %self.store.dir().display(), %error, "a block on disk is damaged and skipped");
-    }
-
-    pub(super) fn oldest_kept_ms(&self) -> i64 {
-        self.oldest_kept_ms.load(Ordering::Relaxed)
     }
 }
 

@@ -6,6 +6,7 @@ mod rollup;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::config::SeriesRetention;
 use crate::select::{Guard, GuardLimits, Hints, MatchTest, Points, Select, Source};
 
 const MINUTE: i64 = 60_000;
@@ -311,7 +312,7 @@ fn a_snapshot_opens_like_the_database_it_was_taken_from() {
 }
 
 #[test]
-fn a_corrupt_chunk_is_counted_and_skipped() {
+fn a_corrupt_chunk_is_counted_skipped_and_the_answer_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let db = Db::open(config(dir.path())).unwrap();
     put(&db, &name("a"), &[(0, 1.0), (1, 2.0)]);
@@ -325,6 +326,12 @@ fn a_corrupt_chunk_is_counted_and_skipped() {
     db.core().store.write(batch).unwrap();
     assert_eq!(read_all(&db, "a"), [(2, 3.0)]);
     assert_eq!(db.stats().chunks_corrupt, 1);
+    let engine = crate::Engine::new(crate::EngineConfig::default());
+    let options = crate::QueryOptions { guard: guard(), lookback: None };
+    let answer = engine.instant(&db, "a", 2, &options).unwrap();
+    assert_eq!(answer.warnings.len(), 1);
+    let want = "data of 1970-01-01 is corrupt on disk, samples are missing: ";
+    assert!(answer.warnings[0].starts_with(want), "{answer:?}");
 }
 
 #[test]
@@ -406,4 +413,55 @@ fn the_head_stays_within_its_budget() {
     for i in [0, 7, 499] {
         assert_eq!(read_all(&db, &format!("m{i}")), want);
     }
+}
+
+#[test]
+fn series_with_a_rule_of_their_own_are_hidden_at_once_and_deleted_by_the_day() {
+    let dir = tempfile::tempdir().unwrap();
+    let rule = |selector: &str, days: u64| SeriesRetention {
+        selector: selector.to_owned(),
+        retention: Duration::from_secs(days * 86_400),
+    };
+    let config = Config {
+        retention: Duration::from_secs(10 * 86_400),
+        series_retention: vec![rule("a", 3), rule(r#"{__name__=~"a|c"}"#, 1)],
+        ..config(dir.path())
+    };
+    let db = Db::open(config.clone()).unwrap();
+    for day in 0..4 {
+        put(&db, &name("a"), &[(day * DAY + 7, 1.0)]);
+        put(&db, &name("b"), &[(day * DAY + 7, 1.0)]);
+    }
+    db.core().flush_all().unwrap();
+    db.maintain(3 * DAY + 7).unwrap();
+    // The strictest of its rules counts; the sample that is a day old to the millisecond stays.
+    assert_eq!(read_all(&db, "a"), [(2 * DAY + 7, 1.0), (3 * DAY + 7, 1.0)]);
+    assert_eq!(read_all(&db, "b").len(), 4);
+    let days = |db: &Db, metric| {
+        let days = 0..4;
+        let on = |day| TimeRange { start_ms: day * DAY, end_ms: day * DAY };
+        let found = |day| db.series(&[vec![equal("__name__", metric)]], on(day), 0, &guard()).unwrap().items;
+        days.filter(|day| !found(*day).is_empty()).collect::<Vec<i64>>()
+    };
+    assert_eq!((days(&db, "a"), days(&db, "b")), (vec![2, 3], vec![0, 1, 2, 3]));
+    drop(db);
+    for wrong in [rule("a[5m]", 1), rule("a", 11), rule("a", 0)] {
+        let config = Config { series_retention: vec![wrong], ..config.clone() };
+        assert!(matches!(Db::open(config), Err(Error::BadInput(why)) if why.contains("series_retention")));
+    }
+}
+
+#[test]
+fn the_replay_tells_how_far_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(config(dir.path())).unwrap();
+    for at in 0..5 {
+        put(&db, &name("a"), &[(at, 1.0)]);
+    }
+    drop(db);
+    let progress = std::sync::Arc::new(ReplayProgress::default());
+    assert_eq!(progress.state(), ReplayState::Waiting);
+    let db = Db::open_watched(config(dir.path()), progress.clone()).unwrap();
+    assert_eq!((progress.state(), progress.first(), progress.last()), (ReplayState::Done, 1, 5));
+    assert_eq!(db.replay_progress().current(), 5);
 }

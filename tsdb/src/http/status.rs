@@ -7,6 +7,7 @@ use serde_json::json;
 use super::Api;
 use super::answer::{Outcome, success};
 use super::params::Params;
+use crate::ReplayProgress;
 
 /// The Prometheus version whose API this is. Clients, Grafana among them, choose what they ask by it.
 const API_VERSION: &str = "3.5.0";
@@ -79,9 +80,19 @@ pub(super) async fn tsdb(State(api): State<Api>, params: Params) -> Outcome {
     }))
 }
 
-/// `GET /api/v1/status/walreplay`. The server listens when replay is done.
-pub(super) async fn walreplay() -> Outcome {
-    success(&json!({ "min": 0, "max": 0, "current": 0, "state": "done" }))
+/// `GET /api/v1/status/walreplay`.
+pub(super) async fn walreplay(State(api): State<Api>) -> Outcome {
+    success(&replay_status(api.0.db.replay_progress()))
+}
+
+/// The data of `status/walreplay`; whoever opens the database answers with it meanwhile.
+pub fn replay_status(progress: &ReplayProgress) -> serde_json::Value {
+    json!({
+        "min": progress.first(),
+        "max": progress.last(),
+        "current": progress.current(),
+        "state": progress.state_name(),
+    })
 }
 
 /// `GET /api/v1/targets`: nothing is scraped by the server itself, agents push.

@@ -11,6 +11,10 @@ impl DbReader {
     /// Appends the samples of series `index` as buckets; false when they must be read one by one.
     pub(super) fn segments(&self, index: usize, guard: &Guard, out: &mut Segments) -> Result<bool, Error> {
         let (Some(rollup), [id]) = (self.rollup, self.ids[index].as_slice()) else { return Ok(false) };
+        // A row does not know of what a rule of retention hides.
+        if self.kept_ms.get(index).is_some_and(|kept_ms| *kept_ms > self.start_ms) {
+            return Ok(false);
+        }
         let mut scratch = self.idle.lock().pop().unwrap_or_default();
         let read = self.segments_of(*id, rollup, &mut scratch, out);
         self.idle.lock().push(scratch);
@@ -44,7 +48,7 @@ impl DbReader {
                 out.append(&row);
                 continue;
             }
-            self.read_day(day, id, scratch, &mut pending)?;
+            self.read_day(day, id, self.start_ms, scratch, &mut pending)?;
         }
         let base = pending.len();
         pending.timestamps.append(&mut memory.timestamps);

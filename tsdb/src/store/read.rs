@@ -157,6 +157,14 @@ impl Store {
         )
     }
 
+    /// Number of the log's last record, `None` when it is empty.
+    pub(crate) fn wal_end(&self) -> Result<Option<u64>, StoreError> {
+        let db = self.db()?;
+        let mut iterator = db.raw_iterator_cf(family(&db, WAL));
+        iterator.seek_to_last();
+        Ok(key_of(&iterator)?.and_then(keys::parse_wal))
+    }
+
     /// All chunks of a series on a day.
     pub(crate) fn chunks(&self, day: Day, id: SeriesId) -> Result<Vec<StoredChunk>, StoreError> {
         let start = keys::chunk_series(day, id);

@@ -95,6 +95,7 @@ impl Evaluation<'_> {
             }
             self.read_one(&chosen, index, points, &work)
         });
+        self.note_damage(&chosen);
         if let (Some(costs), Some(name)) = (self.costs, super::rollup::name_of(bucket_ms)) {
             costs.rolled_up(name, answered.into_inner());
         }
@@ -139,9 +140,18 @@ impl Evaluation<'_> {
         chosen: &Chosen,
         work: impl Fn(&Labels, &mut Points) -> Result<Option<T>, Error> + Sync,
     ) -> Result<Vec<T>, Error> {
-        in_parallel(chosen.selected.series.len(), Points::default, |points, index| {
+        let found = in_parallel(chosen.selected.series.len(), Points::default, |points, index| {
             self.read_one(chosen, index, points, &work)
-        })
+        });
+        self.note_damage(chosen);
+        found
+    }
+
+    /// Passes on what was found damaged while reading.
+    fn note_damage(&self, chosen: &Chosen) {
+        for warning in chosen.selected.reader.warnings() {
+            self.notes.add_warning(warning);
+        }
     }
 
     fn read_one<T>(
