@@ -42,8 +42,8 @@ pub(super) trait Stores: Send + Sync + 'static {
     /// When the database cannot tell now; ask again.
     fn resolve(&self, labels: &Labels) -> Result<Option<SeriesRef>, binnacle_tsdb::Error>;
 
-    /// Makes samples and lines durable, the lines in their turn. Returns how many samples were not stored because their series
-    /// is not known any more: it must be resolved again.
+    /// Makes samples and lines durable, the lines in their turn. Returns how many samples were not stored
+    /// because their series is not known any more: it must be resolved again.
     ///
     /// # Errors
     /// Why they are not; send them again.
