@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fetches current peers (Prometheus 3, VictoriaMetrics) beside the system, not into it: Debian 12's own
+# Fetches current peers (Prometheus 3, promtool, VictoriaMetrics) beside the system, not into it: Debian 12's own
 # are years older. Usage: tests/peers.sh [FOLDER]; binaries end up in FOLDER/usr/bin.
 #
 # The packages come from Debian's development suite, over the mirror that this machine already uses, with
@@ -7,11 +7,13 @@
 set -euo pipefail
 
 folder=${1:-${BINNACLE_PEERS:-$HOME/.cache/binnacle-peers}}
-packages=(prometheus victoria-metrics)
+packages=(prometheus promtool victoria-metrics)
 
-if [ -x "$folder/usr/bin/prometheus" ] && [ -x "$folder/usr/bin/victoria-metrics" ]; then
-  exit 0
-fi
+missing=0
+for program in "${packages[@]}"; do
+  [ -x "$folder/usr/bin/$program" ] || missing=1
+done
+[ $missing = 1 ] || exit 0
 command -v apt-get >/dev/null || { echo "no apt-get: put the binaries into $folder/usr/bin by hand" >&2; exit 1; }
 
 # The mirror: the first URI of a `main` component of this Debian, whichever way it is written down.

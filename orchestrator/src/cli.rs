@@ -7,6 +7,7 @@ mod plot;
 mod query;
 mod serve;
 mod table;
+mod test;
 mod time;
 mod top;
 mod why;
@@ -39,6 +40,9 @@ enum Command {
     /// Check files before the server reads them.
     #[command(subcommand)]
     Check(check::Args),
+    /// Run unit tests of rule files.
+    #[command(subcommand)]
+    Test(test::Args),
 }
 
 /// Where the server is; part of every command that asks it.
@@ -64,6 +68,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Server(args) => serve::run(args),
         Command::Check(args) => check::run(args),
+        Command::Test(args) => test::run(args),
         Command::Query(args) => ask(|now_ms| query::run(args, now_ms)),
         Command::Logs(args) => ask(|now_ms| logs::run(args, now_ms)),
         Command::Top(args) => ask(|now_ms| top::run(args, now_ms)),

@@ -155,6 +155,25 @@ pub fn program_or_skip(name: &str, package: &str) -> Option<PathBuf> {
     found
 }
 
+/// The path of a program that `tests/peers.sh` has fetched.
+pub fn peer_program(name: &str) -> Option<PathBuf> {
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let folder = std::env::var_os("BINNACLE_PEERS").map_or(home.join(".cache/binnacle-peers"), PathBuf::from);
+    Some(folder.join("usr/bin").join(name)).filter(|program| program.is_file())
+}
+
+/// As [`peer_program`], or `None` after saying visibly what is skipped.
+pub fn peer_or_skip(name: &str) -> Option<PathBuf> {
+    let found = peer_program(name);
+    if found.is_none() {
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("skipped: needs a current {name} (fetched by tests/peers.sh)\n"),
+        );
+    }
+    found
+}
+
 /// A port that was free a moment ago.
 ///
 /// # Errors

@@ -7,7 +7,6 @@
 mod compare;
 mod database;
 mod load;
-mod notation;
 mod run;
 mod script;
 mod skips;

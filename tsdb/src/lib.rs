@@ -34,8 +34,8 @@ pub use db::{
 pub use error::Error;
 pub use promql::{
     Answer, Engine, EngineConfig, InstantSample, MAX_QUERY_BYTES, MAX_QUERY_DEPTH, PlanNode, QueryOptions,
-    RangeSeries, Value, format_duration, format_query, format_value, format_value_json, parse_duration,
-    parse_selector, parse_value,
+    RangeSeries, RowPoint, SeriesRow, Value, format_duration, format_query, format_value, format_value_json,
+    parse_duration, parse_selector, parse_series_row, parse_value,
 };
 pub use remote::{Family, Metadata, MetricKind, ReceiverConfig};
 pub use select::{

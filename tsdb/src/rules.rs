@@ -10,7 +10,9 @@ mod file;
 mod group;
 mod manager;
 mod notify;
+mod scope;
 mod template;
+mod unit;
 mod view;
 
 pub(crate) use file::parse as parse_file;
@@ -18,6 +20,7 @@ pub use file::{Finding, MAX_FILE_BYTES, check};
 pub use manager::{Handle, Manager, RulesConfig};
 pub use notify::{NotifierConfig, WebhookConfig, WebhookFormat};
 pub(crate) use template::Template;
+pub use unit::{UnitReport, unit_test};
 pub use view::{AlertState, AlertView, GroupView, Health, ReloadStatus, RuleKind, RuleView};
 
 pub(crate) use template::go_exponent;

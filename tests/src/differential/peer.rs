@@ -13,18 +13,14 @@ use tokio::process::{Child, Command};
 
 use super::generate::Query;
 use super::samples::{Dataset, END_MS, START_MS};
+use crate::metrics_server::peer_program;
 
 /// Samples of this much time go into one request: the head refuses what is an hour behind.
 const SLICE_MS: i64 = 600_000;
 
 /// Looks for a Prometheus 3: `PROMETHEUS_BIN`, or what `tests/peers.sh` has fetched.
 pub fn find() -> Option<PathBuf> {
-    if let Some(named) = std::env::var_os("PROMETHEUS_BIN") {
-        return Some(PathBuf::from(named));
-    }
-    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    let folder = std::env::var_os("BINNACLE_PEERS").map_or(home.join(".cache/binnacle-peers"), PathBuf::from);
-    Some(folder.join("usr/bin/prometheus")).filter(|binary| binary.exists())
+    std::env::var_os("PROMETHEUS_BIN").map(PathBuf::from).or_else(|| peer_program("prometheus"))
 }
 
 /// A running Prometheus; it ends when this is dropped.

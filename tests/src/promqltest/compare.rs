@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use binnacle_proto::Labels;
-use binnacle_tsdb::{Answer, InstantSample, RangeSeries, Value};
+use binnacle_tsdb::{Answer, InstantSample, RangeSeries, RowPoint, SeriesRow, Value};
 
-use super::notation::{Point, Row};
 use super::script::{Expected, Message};
 
 /// Relative difference below which two values count as equal.
@@ -77,7 +76,7 @@ fn vector(expected: &Expected, samples: &[InstantSample], at_ms: i64) -> Result<
         }
     }
     for (place, row) in expected.rows.iter().enumerate() {
-        let [Point::Float(want)] = row.points[..] else {
+        let [RowPoint::Float(want)] = row.points[..] else {
             return Err(format!("{} is expected to have one float", row.labels));
         };
         match found.get(&row.labels) {
@@ -139,17 +138,22 @@ fn rows(
     Ok(())
 }
 
-fn wanted_points(row: &Row, start_ms: i64, end_ms: i64, step_ms: i64) -> Result<Vec<(i64, f64)>, String> {
+fn wanted_points(
+    row: &SeriesRow,
+    start_ms: i64,
+    end_ms: i64,
+    step_ms: i64,
+) -> Result<Vec<(i64, f64)>, String> {
     let mut wanted = Vec::new();
     for (i, point) in row.points.iter().enumerate() {
         let t_ms = start_ms + i as i64 * step_ms;
         match point {
-            Point::None => {}
-            Point::Float(_) if t_ms > end_ms => {
+            RowPoint::None => {}
+            RowPoint::Float(_) if t_ms > end_ms => {
                 return Err("the script expects more points than steps".to_owned());
             }
-            Point::Float(value) => wanted.push((t_ms, *value)),
-            Point::Histogram => return Err(format!("{} is expected to be a histogram", row.labels)),
+            RowPoint::Float(value) => wanted.push((t_ms, *value)),
+            RowPoint::Histogram => return Err(format!("{} is expected to be a histogram", row.labels)),
         }
     }
     Ok(wanted)

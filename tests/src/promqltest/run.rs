@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use binnacle_tsdb::{Answer, Engine, Error, Guard, GuardLimits, QueryOptions};
+use binnacle_tsdb::{Answer, Engine, Error, Guard, GuardLimits, QueryOptions, RowPoint, SeriesRow};
 
 use super::compare::{annotations, instant_answer, middle_of_range, range_answer};
 use super::load::Store;
-use super::notation::{Point, Row};
 use super::script::{Eval, What, When, parse};
 use super::skips::Skips;
 
@@ -75,16 +74,16 @@ pub fn run_file(path: &Path, store: &mut dyn Store, skips: &Skips) -> Result<Fil
     Ok(report)
 }
 
-fn load(store: &mut dyn Store, step_ms: i64, rows: &[Row]) -> Result<(), String> {
+fn load(store: &mut dyn Store, step_ms: i64, rows: &[SeriesRow]) -> Result<(), String> {
     for (number, row) in rows.iter().enumerate() {
         // Of a series that a load names twice, the last row stands.
         if rows[number + 1..].iter().any(|later| later.labels == row.labels) {
             continue;
         }
-        let at = |(i, point): (usize, &Point)| match point {
-            Point::Float(value) => Some((i as i64 * step_ms, *value)),
+        let at = |(i, point): (usize, &RowPoint)| match point {
+            RowPoint::Float(value) => Some((i as i64 * step_ms, *value)),
             // Native histograms cannot be stored yet; what depends on them is on the list of skips.
-            Point::None | Point::Histogram => None,
+            RowPoint::None | RowPoint::Histogram => None,
         };
         let samples: Vec<(i64, f64)> = row.points.iter().enumerate().filter_map(at).collect();
         store.append(&row.labels, &samples)?;

@@ -1,6 +1,6 @@
 //! Parses a script into commands.
 
-use super::notation::{Row, parse_row, seconds_ms};
+use binnacle_tsdb::{SeriesRow, parse_series_row, parse_value};
 
 /// A command and the line it begins on, from 1.
 pub(super) struct Command {
@@ -10,7 +10,7 @@ pub(super) struct Command {
 
 pub(super) enum What {
     /// Adds samples, one every `step_ms` from 0.
-    Load { step_ms: i64, rows: Vec<Row> },
+    Load { step_ms: i64, rows: Vec<SeriesRow> },
     /// Forgets all samples.
     Clear,
     /// Evaluates and compares.
@@ -43,7 +43,7 @@ pub(super) struct Expected {
     /// Start, end and step of an expected range vector.
     pub(super) range: Option<(i64, i64, i64)>,
     pub(super) scalar: Option<f64>,
-    pub(super) rows: Vec<Row>,
+    pub(super) rows: Vec<SeriesRow>,
 }
 
 /// An expected message.
@@ -85,6 +85,22 @@ pub(super) fn parse(text: &str) -> Result<Vec<Command>, String> {
     Ok(commands)
 }
 
+/// Reads a duration or plain seconds, either with a sign, as milliseconds.
+fn seconds_ms(text: &str) -> Result<i64, String> {
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let ms = match digits.parse::<f64>() {
+        Ok(seconds) => (seconds * 1000.0).round() as i64,
+        Err(_) => {
+            let duration = binnacle_tsdb::parse_duration(digits).map_err(|why| why.to_string())?;
+            i64::try_from(duration.as_millis()).map_err(|why| why.to_string())?
+        }
+    };
+    Ok(if negative { -ms } else { ms })
+}
+
 fn is_head(line: &str) -> bool {
     let word = line.split_whitespace().next().unwrap_or_default();
     word == "clear"
@@ -99,7 +115,7 @@ fn command(head: &str, body: &[&str]) -> Result<What, String> {
     match word {
         "clear" => Ok(What::Clear),
         "load" | "load_with_nhcb" => {
-            let rows = body.iter().map(|line| parse_row(line)).collect::<Result<_, _>>()?;
+            let rows = body.iter().map(|line| parse_series_row(line)).collect::<Result<_, _>>()?;
             Ok(What::Load { step_ms: seconds_ms(rest.trim())?, rows })
         }
         _ if word == "eval" || word.starts_with("eval_") => {
@@ -155,10 +171,10 @@ fn expectation(line: &str, expected: &mut Expected) -> Result<(), String> {
         return Ok(());
     }
     let Some(rest) = line.strip_prefix("expect ") else {
-        if let (true, Ok(number)) = (expected.rows.is_empty(), super::notation::number(line)) {
+        if let (true, Ok(number)) = (expected.rows.is_empty(), parse_value(line).ok_or(())) {
             expected.scalar = Some(number);
         } else {
-            expected.rows.push(parse_row(line)?);
+            expected.rows.push(parse_series_row(line)?);
         }
         return Ok(());
     };

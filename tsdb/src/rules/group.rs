@@ -7,13 +7,13 @@ use binnacle_proto::{Labels, STALE_NAN, is_stale};
 
 use super::alert::{Alert, Alerts, Found, restored_active_at};
 use super::file::{AlertSpec, GroupSpec, RuleSpec, Templated};
-use super::manager::Context;
 use super::notify::Notification;
+use super::scope::Scope;
 use super::template::Data;
 use super::view::{AlertState, GroupView, Health, RuleKind, RuleView};
+use crate::Error;
 use crate::promql::{QueryOptions, Value};
-use crate::select::{Guard, Hints, MatchTest, Matcher, Points, Select, Source as _};
-use crate::{Error, Sample};
+use crate::select::{Guard, Hints, MatchTest, Matcher, Points, Select};
 
 /// How far back the state of alerts is looked for after a restart, in milliseconds.
 const OUTAGE_TOLERANCE_MS: i64 = 3_600_000;
@@ -80,8 +80,24 @@ impl Group {
         }
     }
 
-    pub(super) fn interval(&self, context: &Context) -> Duration {
-        self.spec.interval.unwrap_or(context.config.evaluation_interval())
+    /// A group of which nothing is stored from before.
+    pub(super) fn without_past(spec: GroupSpec) -> Self {
+        Self { restored: true, ..Self::new(spec, None) }
+    }
+
+    /// Why the latest evaluation of a rule failed.
+    pub(super) fn error(&self, rule: usize) -> Option<&str> {
+        self.rules.get(rule).and_then(|state| state.error.as_deref())
+    }
+
+    /// The alerts of a rule that fire.
+    pub(super) fn firing(&self, rule: usize) -> impl Iterator<Item = &Alert> {
+        let alerts = self.rules.get(rule).into_iter().flat_map(|state| state.alerts.active());
+        alerts.filter(|alert| alert.state == AlertState::Firing)
+    }
+
+    pub(super) fn interval(&self, scope: &Scope) -> Duration {
+        self.spec.interval.unwrap_or(scope.config.evaluation_interval())
     }
 
     /// Markers that end every series of the group, which goes.
@@ -97,7 +113,7 @@ impl Group {
         &mut self,
         index: usize,
         at_ms: i64,
-        context: &Context,
+        scope: &Scope,
         only_recording: bool,
     ) -> Evaluated {
         let Some(rule) = self.spec.rules.get(index) else { return Evaluated::default() };
@@ -105,11 +121,11 @@ impl Group {
             return Evaluated::default();
         }
         let began = Instant::now();
-        let offset = self.spec.query_offset.unwrap_or(context.config.query_offset());
+        let offset = self.spec.query_offset.unwrap_or(scope.config.query_offset());
         let sample_ms = at_ms - offset.as_millis() as i64;
         let state = &mut self.rules[index];
-        let guard = Guard::new(context.limits, began);
-        let one = Evaluation { context, rule, at_ms, sample_ms, limit: self.spec.limit, guard };
+        let guard = Guard::new(scope.limits, began);
+        let one = Evaluation { scope, rule, at_ms, sample_ms, limit: self.spec.limit, guard };
         let mut evaluated = Evaluated::default();
         let given = match &rule.alert {
             None => one.recording(),
@@ -131,9 +147,8 @@ impl Group {
                 evaluated.failures = 1;
             }
         }
-        let interval_ms =
-            self.spec.interval.unwrap_or(context.config.evaluation_interval()).as_millis() as i64;
-        let resend_ms = context.config.resend_delay_seconds as i64 * 1000;
+        let interval_ms = self.spec.interval.unwrap_or(scope.config.evaluation_interval()).as_millis() as i64;
+        let resend_ms = scope.config.resend_delay_seconds as i64 * 1000;
         if rule.alert.is_some() {
             let valid_until_ms = at_ms + 4 * interval_ms.max(resend_ms);
             let due = state.alerts.due(at_ms, resend_ms);
@@ -166,21 +181,21 @@ impl Group {
         &self,
         since_ms: i64,
         now_ms: i64,
-        context: &Context,
+        scope: &Scope,
     ) -> Result<Option<i64>, Error> {
-        let guard = Guard::new(context.limits, Instant::now());
+        let guard = Guard::new(scope.limits, Instant::now());
         let mut last = None;
         for rule in self.spec.rules.iter().filter(|rule| rule.alert.is_none()) {
             let mut matchers = vec![equal("__name__", &rule.name)];
             matchers.extend(rule.labels.iter().map(|label| equal(&label.name, &label.text)));
-            for (_, t_ms, _) in latest(context, matchers, since_ms, now_ms, &guard)? {
+            for (_, t_ms, _) in latest(scope, matchers, since_ms, now_ms, &guard)? {
                 last = last.max(Some(t_ms));
             }
         }
         Ok(last)
     }
 
-    pub(super) fn view(&self, context: &Context) -> GroupView {
+    pub(super) fn view(&self, scope: &Scope) -> GroupView {
         let pairs = |templated: &[Templated]| {
             templated.iter().map(|one| (one.name.clone(), one.text.clone())).collect::<Vec<_>>()
         };
@@ -209,7 +224,7 @@ impl Group {
         GroupView {
             name: self.spec.name.clone(),
             file: self.spec.file.clone(),
-            interval_seconds: self.interval(context).as_secs_f64(),
+            interval_seconds: self.interval(scope).as_secs_f64(),
             limit: self.spec.limit,
             rules: rules.collect(),
             last_evaluation_ms: self.last_evaluation_ms,
@@ -220,7 +235,7 @@ impl Group {
 
 /// One rule at one instant.
 struct Evaluation<'a> {
-    context: &'a Context,
+    scope: &'a Scope,
     rule: &'a RuleSpec,
     at_ms: i64,
     sample_ms: i64,
@@ -231,7 +246,7 @@ struct Evaluation<'a> {
 impl Evaluation<'_> {
     fn query(&self, expr: &str) -> Result<Vec<(Labels, f64)>, Error> {
         let options = QueryOptions { guard: self.guard.clone(), lookback: None };
-        match self.context.engine.instant(&self.context.db, expr, self.sample_ms, &options)?.value {
+        match self.scope.engine.instant(&*self.scope.source, expr, self.sample_ms, &options)?.value {
             Value::Vector(samples) => {
                 Ok(samples.into_iter().map(|sample| (sample.labels, sample.value)).collect())
             }
@@ -315,8 +330,8 @@ impl Evaluation<'_> {
         let query = |expr: &str| self.query(expr).map_err(|error| error.to_string());
         let data = Data {
             labels,
-            external_labels: &self.context.external_labels,
-            external_url: &self.context.config.external_url,
+            external_labels: &self.scope.external_labels,
+            external_url: &self.scope.config.external_url,
             value,
             at_ms: self.at_ms,
             query: &query,
@@ -332,7 +347,7 @@ impl Evaluation<'_> {
         let matchers = vec![equal("__name__", "ALERTS_FOR_STATE"), equal("alertname", &self.rule.name)];
         let since = self.sample_ms - OUTAGE_TOLERANCE_MS;
         let hold_ms = spec.hold.as_millis() as i64;
-        let found = latest(self.context, matchers, since, self.sample_ms, &self.guard)?;
+        let found = latest(self.scope, matchers, since, self.sample_ms, &self.guard)?;
         Ok(found
             .into_iter()
             .filter(|(_, _, value)| !is_stale(*value))
@@ -351,14 +366,14 @@ fn equal(name: &str, value: &str) -> Matcher {
 
 /// The latest sample of each series that matches.
 fn latest(
-    context: &Context,
+    scope: &Scope,
     matchers: Vec<Matcher>,
     start_ms: i64,
     end_ms: i64,
     guard: &Guard,
 ) -> Result<Vec<(Labels, i64, f64)>, Error> {
     let select = Select { matchers, start_ms, end_ms, hints: Hints::default() };
-    let selected = context.db.select(&select, guard)?;
+    let selected = scope.source.select(&select, guard)?;
     let mut found = Vec::with_capacity(selected.series.len());
     let mut points = Points::default();
     for (i, labels) in selected.series.iter().enumerate() {
@@ -369,14 +384,6 @@ fn latest(
         }
     }
     Ok(found)
-}
-
-/// Names of series into what the store takes.
-pub(super) fn resolved(context: &Context, samples: Vec<(Labels, i64, f64)>) -> Result<Vec<Sample>, Error> {
-    let resolve = |(labels, t_ms, value): (Labels, i64, f64)| {
-        Ok(Sample { series: context.db.resolve(&labels)?, t_ms, value })
-    };
-    samples.into_iter().map(resolve).collect()
 }
 
 /// What is told of an alert. A firing one ends by itself when nobody says it again.

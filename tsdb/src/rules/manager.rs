@@ -6,18 +6,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use binnacle_proto::Labels;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::file::{self, Finding};
-use super::group::{Group, resolved};
+use super::group::Group;
 use super::notify::{NotifierConfig, Notifiers};
+use super::scope::Scope;
 use super::view::{GroupView, ReloadStatus};
 use crate::http::{Clock, Text};
 use crate::select::GuardLimits;
-use crate::{Db, Engine, Error};
+use crate::{Db, Engine, Error, Sample};
 
 /// Settings of the rules; the section `[rules]` of the server's config file.
 #[derive(Debug, Clone, Deserialize)]
@@ -69,15 +71,11 @@ impl RulesConfig {
     }
 }
 
-/// What every evaluation needs.
-pub(super) struct Context {
-    pub(super) db: Db,
-    pub(super) engine: Engine,
-    pub(super) limits: GuardLimits,
-    pub(super) config: RulesConfig,
-    /// The external labels as templates take them.
-    pub(super) external_labels: Vec<(String, String)>,
-    pub(super) clock: Clock,
+/// What the tasks of the groups share.
+struct Context {
+    db: Db,
+    scope: Scope,
+    clock: Clock,
     permits: Semaphore,
     counters: Counters,
 }
@@ -125,13 +123,11 @@ fn add(counter: &AtomicU64, amount: u64) {
 impl Manager {
     /// Rules over `db`; `limits` bound each evaluation.
     pub fn new(db: Db, engine: Engine, limits: GuardLimits, config: RulesConfig, clock: Clock) -> Self {
-        let list = config.external_labels.iter();
-        let external_labels = list.map(|(name, value)| (name.clone(), value.clone())).collect();
         let notifiers = Notifiers::new(&config.notify, &config.external_labels, &config.external_url);
         let permits = Semaphore::new(config.concurrency.max(1));
         let counters = Counters::default();
-        let context =
-            Arc::new(Context { db, engine, limits, config, external_labels, clock, permits, counters });
+        let scope = Scope::new(Arc::new(db.clone()), engine, limits, config);
+        let context = Arc::new(Context { db, scope, clock, permits, counters });
         Self { context, notifiers }
     }
 
@@ -140,7 +136,7 @@ impl Manager {
     /// # Errors
     /// What is wrong with the files; nothing runs then.
     pub fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<Handle, Vec<Finding>> {
-        let groups = load(&self.context.config)?;
+        let groups = load(&self.context.scope.config)?;
         let (stopped, _) = watch::channel(false);
         let now_ms = (self.context.clock)();
         let handle = Handle(Arc::new(Shared {
@@ -177,7 +173,7 @@ impl Handle {
     /// The groups as they stand.
     pub fn groups(&self) -> Vec<GroupView> {
         let groups = self.0.groups.lock();
-        groups.iter().map(|running| running.group.lock().view(&self.0.context)).collect()
+        groups.iter().map(|running| running.group.lock().view(&self.0.context.scope)).collect()
     }
 
     /// Where notifications go: addresses of Alertmanagers.
@@ -198,7 +194,7 @@ impl Handle {
     pub async fn reload(&self) -> Result<(), String> {
         let _one_at_a_time = self.0.reloading.lock().await;
         let context = self.0.context.clone();
-        let loaded = tokio::task::spawn_blocking(move || load(&context.config)).await;
+        let loaded = tokio::task::spawn_blocking(move || load(&context.scope.config)).await;
         match loaded.map_err(|error| error.to_string())? {
             Ok(groups) => {
                 self.replace(groups);
@@ -315,7 +311,7 @@ struct Task {
 
 impl Task {
     async fn run(mut self) {
-        let interval_ms = (self.group.lock().interval(&self.context).as_millis() as i64).max(1);
+        let interval_ms = (self.group.lock().interval(&self.context.scope).as_millis() as i64).max(1);
         // Groups start at different moments of the interval, the same ones after every restart.
         let phase = {
             let group = self.group.lock();
@@ -347,12 +343,12 @@ impl Task {
 
     /// Makes up for the evaluations of recording rules that a downtime left out.
     async fn catch_up(&mut self, now_ms: i64, interval_ms: i64) {
-        let most = self.context.config.max_catch_up as i64;
+        let most = self.context.scope.config.max_catch_up as i64;
         let since = now_ms - most.saturating_mul(interval_ms);
         let (group, context) = (self.group.clone(), self.context.clone());
         let found = tokio::task::spawn_blocking(move || {
             let group = group.lock().clone();
-            group.last_recorded(since, now_ms, &context)
+            group.last_recorded(since, now_ms, &context.scope)
         });
         let last = match found.await {
             Ok(Ok(Some(last))) => last,
@@ -379,7 +375,7 @@ impl Task {
             let work = move || {
                 // Evaluated on a copy, so that the API can look at the group meanwhile.
                 let mut copy = group.lock().clone();
-                let evaluated = copy.evaluate_rule(index, at_ms, &context, only_recording);
+                let evaluated = copy.evaluate_rule(index, at_ms, &context.scope, only_recording);
                 *group.lock() = copy;
                 evaluated
             };
@@ -396,7 +392,7 @@ impl Task {
     }
 }
 
-async fn store(context: &Context, samples: Vec<(binnacle_proto::Labels, i64, f64)>) {
+async fn store(context: &Context, samples: Vec<(Labels, i64, f64)>) {
     if samples.is_empty() {
         return;
     }
@@ -408,4 +404,12 @@ async fn store(context: &Context, samples: Vec<(binnacle_proto::Labels, i64, f64
         add(&context.counters.write_failures, 1);
         tracing::error!(%error, "the results of a rule could not be stored");
     }
+}
+
+/// Names of series into what the store takes.
+fn resolved(context: &Context, samples: Vec<(Labels, i64, f64)>) -> Result<Vec<Sample>, Error> {
+    let resolve = |(labels, t_ms, value): (Labels, i64, f64)| {
+        Ok(Sample { series: context.db.resolve(&labels)?, t_ms, value })
+    };
+    samples.into_iter().map(resolve).collect()
 }

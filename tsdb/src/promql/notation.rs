@@ -1,53 +1,46 @@
-//! The notation of series and their points, as in promtool's unit tests.
+//! The notation of series and their points in test scripts and in promtool's unit tests.
 
 use binnacle_proto::{Labels, STALE_NAN};
 
-/// A series and its points.
-pub(super) struct Row {
-    pub(super) labels: Labels,
-    pub(super) points: Vec<Point>,
+use super::number::parse_value;
+
+/// Most points of one row.
+const MAX_POINTS: usize = 10_000_000;
+
+/// A series and its points, one a step.
+#[derive(Debug, Clone)]
+pub struct SeriesRow {
+    /// The series.
+    pub labels: Labels,
+    /// Its points.
+    pub points: Vec<RowPoint>,
 }
 
 /// A point of a series.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Point {
+pub enum RowPoint {
     /// `_`
     None,
+    /// A number, or the staleness marker for `stale`.
     Float(f64),
     /// `{{…}}`: a native histogram; its contents are not looked at.
     Histogram,
 }
 
-/// Reads a duration or plain seconds, either with a sign, as milliseconds.
-pub(super) fn seconds_ms(text: &str) -> Result<i64, String> {
-    let (negative, digits) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text),
-    };
-    let ms = match digits.parse::<f64>() {
-        Ok(seconds) => (seconds * 1000.0).round() as i64,
-        Err(_) => {
-            let duration = binnacle_tsdb::parse_duration(digits).map_err(|why| why.to_string())?;
-            i64::try_from(duration.as_millis()).map_err(|why| why.to_string())?
-        }
-    };
-    Ok(if negative { -ms } else { ms })
-}
-
 /// Reads one number.
-pub(super) fn number(text: &str) -> Result<f64, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "nan" => Ok(f64::NAN),
-        "inf" | "+inf" => Ok(f64::INFINITY),
-        "-inf" => Ok(f64::NEG_INFINITY),
-        digits => digits.parse().map_err(|_| format!("not a number: {text:?}")),
-    }
+fn number(text: &str) -> Result<f64, String> {
+    let digits = if text.contains('_') { text.replace('_', "") } else { text.to_owned() };
+    parse_value(&digits)
+        .ok_or_else(|| format!("{text:?} is not a number, \"_\", \"stale\" or an expansion like 1+2x3"))
 }
 
 /// Reads `series points…`.
-pub(super) fn parse_row(line: &str) -> Result<Row, String> {
+///
+/// # Errors
+/// What cannot be read.
+pub fn parse_series_row(line: &str) -> Result<SeriesRow, String> {
     let (series, points) = split_series(line);
-    Ok(Row { labels: parse_series(series)?, points: parse_points(points)? })
+    Ok(SeriesRow { labels: parse_series(series)?, points: parse_points(points)? })
 }
 
 /// Cuts a line behind the series: after the closing brace, or after the name.
@@ -71,26 +64,34 @@ fn split_series(line: &str) -> (&str, &str) {
 }
 
 /// Reads labels as PromQL writes them: `name{a="b"}` or `{"name", a="b"}`.
-fn parse_series(text: &str) -> Result<Labels, String> {
+pub(crate) fn parse_series(text: &str) -> Result<Labels, String> {
+    let refuse = |why: &str| format!("cannot read the series {text:?}: {why}");
     let (name, braces) = match text.find('{') {
         Some(at) => {
-            (text[..at].trim(), text[at + 1..].trim_end().strip_suffix('}').unwrap_or(&text[at + 1..]))
+            let inside = text[at + 1..].trim_end().strip_suffix('}');
+            (text[..at].trim(), inside.ok_or_else(|| refuse("a closing brace is missing"))?)
         }
         None => (text.trim(), ""),
     };
     let mut pairs: Vec<(String, String)> = Vec::new();
     if !name.is_empty() {
+        if !is_identifier(name, true) {
+            return Err(refuse("the name has other characters than [a-zA-Z0-9_:]; such names are quoted"));
+        }
         pairs.push(("__name__".to_owned(), name.to_owned()));
     }
     let mut rest = braces.trim();
     while !rest.is_empty() {
-        let (label, tail) = if rest.starts_with('"') {
-            let (label, tail) = quoted(rest)?;
-            (label, tail)
+        let is_quoted = rest.starts_with('"');
+        let (label, tail) = if is_quoted {
+            quoted(rest)?
         } else {
-            let end = rest.find('=').ok_or_else(|| format!("cannot read the labels {text:?}"))?;
+            let end = rest.find('=').ok_or_else(|| refuse("a label has no value"))?;
             (rest[..end].trim().to_owned(), &rest[end..])
         };
+        if !is_quoted && !is_identifier(&label, false) {
+            return Err(refuse("labels are written name=\"value\""));
+        }
         rest = tail.trim_start();
         if let Some(tail) = rest.strip_prefix('=') {
             let (value, tail) = quoted(tail.trim_start())?;
@@ -99,9 +100,18 @@ fn parse_series(text: &str) -> Result<Labels, String> {
         } else {
             pairs.push(("__name__".to_owned(), label));
         }
-        rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
+        match rest.strip_prefix(',') {
+            Some(tail) => rest = tail.trim_start(),
+            None if rest.is_empty() => {}
+            None => return Err(refuse("a comma is missing between labels")),
+        }
     }
     Labels::from_pairs(pairs).map_err(|why| why.to_string())
+}
+
+fn is_identifier(text: &str, is_metric: bool) -> bool {
+    let part = |c: char| c.is_ascii_alphanumeric() || c == '_' || (is_metric && c == ':');
+    !text.is_empty() && !text.starts_with(|c: char| c.is_ascii_digit()) && text.chars().all(part)
 }
 
 /// Reads a quoted string; returns what follows as well.
@@ -122,7 +132,7 @@ fn quoted(text: &str) -> Result<(String, &str), String> {
     Err(format!("unended string: {text:?}"))
 }
 
-fn parse_points(text: &str) -> Result<Vec<Point>, String> {
+pub(crate) fn parse_points(text: &str) -> Result<Vec<RowPoint>, String> {
     let mut points = Vec::new();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
@@ -148,22 +158,26 @@ fn token_end(text: &str) -> usize {
     text.len()
 }
 
-fn expand(token: &str, points: &mut Vec<Point>) -> Result<(), String> {
+fn expand(token: &str, points: &mut Vec<RowPoint>) -> Result<(), String> {
     let (base, times) = split_times(token)?;
+    if times.unwrap_or(0) >= MAX_POINTS.saturating_sub(points.len()) {
+        return Err(format!("{token:?} expands to more than {MAX_POINTS} points"));
+    }
+    // `ax3` yields four points, the first as well.
+    let count = times.map_or(1, |times| times + 1);
     if base.contains("{{") {
-        // `ax3` yields four points, the first as well.
-        points.extend(std::iter::repeat_n(Point::Histogram, times.map_or(1, |times| times + 1)));
+        points.extend(std::iter::repeat_n(RowPoint::Histogram, count));
         return Ok(());
     }
     match base {
-        "_" => points.extend(std::iter::repeat_n(Point::None, times.unwrap_or(1))),
-        "stale" => {
-            points.extend(std::iter::repeat_n(Point::Float(STALE_NAN), times.map_or(1, |times| times + 1)))
-        }
+        "_" => points.extend(std::iter::repeat_n(RowPoint::None, times.unwrap_or(1))),
+        "stale" if times.is_none() => points.push(RowPoint::Float(STALE_NAN)),
         _ => {
-            let (first, step) = split_step(base)?;
-            for i in 0..=times.unwrap_or(0) {
-                points.push(Point::Float(first + step * i as f64));
+            // Added up step by step, so that rounding is the same as in Prometheus' own tests.
+            let (mut value, step) = split_step(base)?;
+            for _ in 0..count {
+                points.push(RowPoint::Float(value));
+                value += step;
             }
         }
     }
@@ -198,7 +212,7 @@ mod tests {
     use super::*;
 
     fn floats(text: &str) -> Vec<f64> {
-        let float = |point: &Point| if let Point::Float(value) = point { *value } else { f64::NAN };
+        let float = |point: &RowPoint| if let RowPoint::Float(value) = point { *value } else { f64::NAN };
         parse_points(text).unwrap().iter().map(float).collect()
     }
 
@@ -210,17 +224,17 @@ mod tests {
         assert_eq!(parse_points("_ _x2 1").unwrap().len(), 4);
         assert_eq!(
             parse_points("{{schema:0 buckets:[1 2]}}x2 {{}}+{{sum:1}}x1").unwrap(),
-            [Point::Histogram; 5]
+            [RowPoint::Histogram; 5]
         );
     }
 
     #[test]
     fn series_are_read_with_and_without_quotes() {
-        let row = parse_row(r#"{"a.b", "c d"="e}", f="\"g"} 1"#).unwrap();
+        let row = parse_series_row(r#"{"a.b", "c d"="e}", f="\"g"} 1"#).unwrap();
         assert_eq!(row.labels.metric_name(), Some("a.b"));
         assert_eq!(row.labels.get("c d"), Some("e}"));
         assert_eq!(row.labels.get("f"), Some("\"g"));
-        assert_eq!(parse_row("up 1").unwrap().labels.to_string(), "up");
-        assert_eq!(parse_row("x{} 1").unwrap().labels.to_string(), "x");
+        assert_eq!(parse_series_row("up 1").unwrap().labels.to_string(), "up");
+        assert_eq!(parse_series_row("x{} 1").unwrap().labels.to_string(), "x");
     }
 }
