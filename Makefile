@@ -28,6 +28,7 @@ build-deps: ## Install what the build needs (Debian, root)
 test-deps: ## Install what the tests compare with (Debian, root)
 	@tests/packages.sh build test cgroup2
 	@tests/peers.sh
+	@tests/clients.sh
 
 .PHONY: build
 build: build-deps ## Build both binaries and the demo

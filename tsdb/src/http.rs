@@ -7,10 +7,12 @@
 
 mod admin;
 mod answer;
+mod exemplars;
 mod explore;
 mod expression;
 mod json;
 mod metrics;
+mod otlp;
 mod params;
 mod query;
 mod read;
@@ -32,6 +34,8 @@ use tower_http::compression::{CompressionLayer, CompressionLevel};
 use tower_http::cors::{Any, CorsLayer};
 
 use self::answer::ApiError;
+use crate::exemplars::Exemplars;
+use crate::otlp::OtlpConfig;
 use crate::remote::{Metadata, Receiver, ReceiverConfig};
 use crate::select::GuardLimits;
 use crate::{Db, Engine, rules as rule_files};
@@ -53,8 +57,12 @@ pub struct ApiConfig {
     pub query_max_samples: u64,
     /// Whether `admin/tsdb/…` answers.
     pub enable_admin_api: bool,
-    /// Remote write.
+    /// Exemplars kept in memory; the oldest go. 0 keeps none.
+    pub max_exemplars: usize,
+    /// Remote write; its bounds of bodies are those of OpenTelemetry metrics as well.
     pub remote_write: ReceiverConfig,
+    /// OpenTelemetry metrics.
+    pub otlp: OtlpConfig,
 }
 
 impl Default for ApiConfig {
@@ -65,7 +73,9 @@ impl Default for ApiConfig {
             query_max_bytes: 512 << 20,
             query_max_samples: 50_000_000,
             enable_admin_api: false,
+            max_exemplars: 100_000,
             remote_write: ReceiverConfig::default(),
+            otlp: OtlpConfig::default(),
         }
     }
 }
@@ -100,6 +110,8 @@ struct Inner {
     clock: Clock,
     queries: Arc<Semaphore>,
     receiver: Receiver,
+    exemplars: Exemplars,
+    otlp: otlp::Counters,
     rules: RwLock<Option<rule_files::Handle>>,
     counters: metrics::Counters,
 }
@@ -107,9 +119,12 @@ struct Inner {
 impl Api {
     /// An API over `db`.
     pub fn new(db: Db, engine: Engine, config: ApiConfig, info: ServerInfo, clock: Clock) -> Self {
+        let exemplars = Exemplars::new(config.max_exemplars);
         Self(Arc::new(Inner {
             queries: Arc::new(Semaphore::new(config.query_concurrency.max(1))),
-            receiver: Receiver::new(db.clone(), config.remote_write.clone()),
+            receiver: Receiver::new(db.clone(), config.remote_write.clone(), exemplars.clone()),
+            exemplars,
+            otlp: otlp::Counters::default(),
             rules: RwLock::new(None),
             counters: metrics::Counters::default(),
             db,
@@ -159,7 +174,7 @@ pub fn router(api: Api) -> Router {
     let v1 = Router::new()
         .route("/query", get(query::instant).post(query::instant))
         .route("/query_range", get(query::range).post(query::range))
-        .route("/query_exemplars", get(query::exemplars).post(query::exemplars))
+        .route("/query_exemplars", get(exemplars::query).post(exemplars::query))
         .route("/format_query", get(expression::format).post(expression::format))
         .route("/parse_query", get(expression::parse).post(expression::parse))
         .route("/series", get(explore::series).post(explore::series))
@@ -180,6 +195,7 @@ pub fn router(api: Api) -> Router {
         .route("/status/walreplay", get(status::walreplay))
         .route("/write", post(write::write))
         .route("/read", post(read::read))
+        .route("/otlp/v1/metrics", post(otlp::metrics))
         .route("/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))
         .route("/admin/tsdb/clean_tombstones", post(admin::clean_tombstones).put(admin::clean_tombstones))
         .route("/admin/tsdb/snapshot", post(admin::snapshot).put(admin::snapshot))

@@ -13,12 +13,14 @@ mod config;
 mod day;
 mod db;
 mod error;
+mod exemplars;
 #[doc(hidden)]
 pub mod fuzz;
 mod head;
 pub mod http;
 mod index;
 mod merge;
+mod otlp;
 mod promql;
 mod remote;
 pub mod rules;

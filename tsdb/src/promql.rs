@@ -25,6 +25,7 @@ pub use explain::PlanNode;
 pub(crate) use notation::parse_series;
 pub use notation::{RowPoint, SeriesRow, parse_series_row};
 pub use number::{format_value, format_value_json, parse_value};
+pub(crate) use parse::selectors;
 pub use parse::{MAX_QUERY_BYTES, MAX_QUERY_DEPTH, format_query, parse_selector};
 
 /// Evaluation settings; the section `[query]` of the server's config file.

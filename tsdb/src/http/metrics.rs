@@ -87,6 +87,8 @@ pub(super) fn text(api: &Api) -> String {
     let mut text = Text::new();
     queries(&mut text, &api.0.counters);
     remote_write(&mut text, api);
+    super::otlp::write_metrics(&mut text, &api.0.otlp);
+    exemplars(&mut text, api);
     tsdb(&mut text, &api.0.db.stats());
     if let Some(rules) = api.rules() {
         rules.write_metrics(&mut text);
@@ -169,6 +171,17 @@ fn queries(text: &mut Text, counters: &Counters) {
     text.sample(&format!("{name}_count"), "", load(&counters.count));
 }
 
+fn exemplars(text: &mut Text, api: &Api) {
+    let stats = api.0.exemplars.stats();
+    text.single("binnacle_exemplars", "gauge", "Exemplars in memory.", stats.held);
+    text.single("binnacle_exemplars_limit", "gauge", "Limit of these (http.max_exemplars).", stats.limit);
+    text.single("binnacle_exemplars_stored_total", "counter", "Exemplars taken.", stats.stored);
+    let name = "binnacle_exemplars_refused_total";
+    text.family(name, "counter", "Exemplars refused, by reason.");
+    text.sample(name, "{reason=\"out_of_order\"}", stats.out_of_order);
+    text.sample(name, "{reason=\"too_long\"}", stats.too_long);
+}
+
 fn remote_write(text: &mut Text, api: &Api) {
     let counters = api.0.receiver.counters();
     let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -204,12 +217,6 @@ fn remote_write(text: &mut Text, api: &Api) {
         "counter",
         "Native histograms received, which are not stored.",
         load(&counters.histograms_dropped),
-    );
-    text.single(
-        "binnacle_remote_write_exemplars_dropped_total",
-        "counter",
-        "Exemplars received, which are not stored.",
-        load(&counters.exemplars_dropped),
     );
     text.single(
         "binnacle_metadata_families",

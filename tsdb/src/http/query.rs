@@ -1,4 +1,4 @@
-//! `query`, `query_range` and `query_exemplars`: evaluation on a blocking thread, the answer streamed.
+//! `query` and `query_range`: evaluation on a blocking thread, the answer streamed.
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::answer::{ApiError, Outcome, json_response, success};
+use super::answer::{ApiError, Outcome, json_response};
 use super::json::{
     Chunk, Gone, JsonWriter, write_labels, write_point, write_string, write_strings, write_time,
 };
@@ -76,17 +76,6 @@ pub(super) async fn range(State(api): State<Api>, params: Params) -> Outcome {
         Ok((engine.range(db, query, start_ms, end_ms, step_ms, options)?, None))
     })
     .await
-}
-
-/// `GET|POST /api/v1/query_exemplars`: exemplars are not stored, so the answer is always empty.
-pub(super) async fn exemplars(params: Params) -> Outcome {
-    let query = params.one("query").unwrap_or_default();
-    crate::promql::format_query(query).map_err(|error| ApiError::parameter("query", error))?;
-    let (start, end) = (params.time_or("start", i64::MIN)?, params.time_or("end", i64::MAX)?);
-    if end < start {
-        return Err(ApiError::bad_data("end timestamp must not be before start timestamp"));
-    }
-    success(&[(); 0])
 }
 
 /// What the kinds of query have in common.

@@ -287,6 +287,99 @@ async fn the_server_passes_for_prometheus() {
 }
 
 #[tokio::test]
+async fn exemplars_of_remote_write_are_kept_and_found() {
+    let server = Server::start();
+    let mut series = v1_series(&[("__name__", "took_bucket"), ("le", "1")], &[(NOW_MS, 3.0)]);
+    let mut exemplar = Vec::new();
+    let mut label = Vec::new();
+    put::bytes(&mut label, 1, b"trace_id");
+    put::bytes(&mut label, 2, b"abc");
+    put::bytes(&mut exemplar, 1, &label);
+    put::double(&mut exemplar, 2, 0.25);
+    put::number(&mut exemplar, 3, NOW_MS as u64);
+    put::bytes(&mut series, 3, &exemplar);
+    let (status, text, _) = server.write(&[("content-encoding", "snappy")], v1_request(&[series])).await;
+    assert_eq!(status, StatusCode::NO_CONTENT, "{text}");
+
+    // The same by 2.0, on its own and a second later.
+    let mut request = Vec::new();
+    for symbol in ["", "__name__", "took_bucket", "le", "1", "trace_id", "def"] {
+        put::bytes(&mut request, 4, symbol.as_bytes());
+    }
+    let mut exemplar = Vec::new();
+    put::bytes(&mut exemplar, 1, &[5, 6]);
+    put::double(&mut exemplar, 2, 0.5);
+    put::number(&mut exemplar, 3, (NOW_MS + 1000) as u64);
+    let mut series = Vec::new();
+    put::bytes(&mut series, 1, &[1, 2, 3, 4]);
+    put::bytes(&mut series, 4, &exemplar);
+    put::bytes(&mut request, 5, &series);
+    let kind = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
+    let body = snap::raw::Encoder::new().compress_vec(&request).unwrap();
+    let (status, text, response) = server.write(&[("content-type", kind)], body).await;
+    assert_eq!(status, StatusCode::NO_CONTENT, "{text}");
+    assert_eq!(response.headers()["x-prometheus-remote-write-exemplars-written"], "1");
+
+    let path = "/api/v1/query_exemplars?query=histogram_quantile(0.9,rate(took_bucket[5m]))&start=1&end=2e9";
+    let (_, answer) = server.get(path).await;
+    assert_eq!(
+        answer["data"],
+        json!([{"seriesLabels": {"__name__": "took_bucket", "le": "1"}, "exemplars": [
+            {"labels": {"trace_id": "abc"}, "value": "0.25", "timestamp": 1_700_000_000},
+            {"labels": {"trace_id": "def"}, "value": "0.5", "timestamp": 1_700_000_001}]}])
+    );
+    let (_, answer) = server.get("/api/v1/query_exemplars?query=other&start=1&end=2e9").await;
+    assert_eq!(answer["data"], json!([]));
+    let (status, answer) = server.get("/api/v1/query_exemplars?query=sum(&start=1&end=2").await;
+    assert_eq!((status, answer["errorType"].as_str()), (StatusCode::BAD_REQUEST, Some("bad_data")));
+    assert!(server.api.metrics_text().contains("binnacle_exemplars 2\n"));
+}
+
+#[tokio::test]
+async fn opentelemetry_bodies_are_bounded_and_refused_with_reasons() {
+    let config =
+        ReceiverConfig { max_body_bytes: 1 << 16, max_decoded_bytes: 1 << 17, ..ReceiverConfig::default() };
+    let server = Server::with(ApiConfig { remote_write: config, ..ApiConfig::default() });
+    let send = async |kind: &str, coding: &str, body: Vec<u8>| {
+        let request = Request::post("/api/v1/otlp/v1/metrics")
+            .header(header::CONTENT_TYPE, kind)
+            .header(header::CONTENT_ENCODING, coding);
+        let response = server.send(request.body(Body::from(body)).unwrap()).await;
+        let status = response.status();
+        (
+            status,
+            String::from_utf8_lossy(&to_bytes(response.into_body(), 1 << 20).await.unwrap()).into_owned(),
+        )
+    };
+    let bomb = {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        std::io::Write::write_all(&mut gzip, &vec![b' '; 1 << 20]).unwrap();
+        gzip.finish().unwrap()
+    };
+    for (kind, coding, body, want, part) in [
+        ("application/json", "", b"{}".to_vec(), StatusCode::OK, "{}"),
+        ("application/x-protobuf", "", Vec::new(), StatusCode::OK, ""),
+        ("text/plain", "", Vec::new(), StatusCode::UNSUPPORTED_MEDIA_TYPE, "text/plain"),
+        ("application/json", "br", Vec::new(), StatusCode::UNSUPPORTED_MEDIA_TYPE, "br"),
+        ("application/json", "gzip", b"{}".to_vec(), StatusCode::BAD_REQUEST, "not gzip"),
+        (
+            "application/json",
+            "",
+            b"[1".to_vec(),
+            StatusCode::BAD_REQUEST,
+            "ExportMetricsServiceRequest in JSON",
+        ),
+        ("application/x-protobuf", "", vec![10, 9], StatusCode::BAD_REQUEST, "in protobuf"),
+        ("application/json", "", vec![b' '; 1 << 17], StatusCode::PAYLOAD_TOO_LARGE, "max_body_bytes"),
+        ("application/json", "gzip", bomb, StatusCode::PAYLOAD_TOO_LARGE, "max_decoded_bytes"),
+    ] {
+        let (status, text) = send(kind, coding, body).await;
+        assert_eq!(status, want, "{kind} {coding}: {text}");
+        assert!(text.contains(part), "{kind} {coding}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn answers_allow_other_origins_and_are_compressed_when_asked() {
     let server = Server::start();
     for i in 0..100 {

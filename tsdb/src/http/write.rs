@@ -45,7 +45,7 @@ pub(super) async fn write(State(api): State<Api>, request: Request) -> Response 
         let headers = response.headers_mut();
         headers.insert(SAMPLES_WRITTEN, HeaderValue::from(written.samples));
         headers.insert(HISTOGRAMS_WRITTEN, HeaderValue::from_static("0"));
-        headers.insert(EXEMPLARS_WRITTEN, HeaderValue::from_static("0"));
+        headers.insert(EXEMPLARS_WRITTEN, HeaderValue::from(written.exemplars));
     }
     response
 }

@@ -33,6 +33,42 @@ pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, Error> {
     }
 }
 
+/// The conditions of every selector of a query, in the order they stand.
+///
+/// # Errors
+/// [`Error::Parse`] when the query cannot be parsed.
+pub(crate) fn selectors(query: &str) -> Result<Vec<Vec<Matcher>>, Error> {
+    fn walk(expr: &Expr, found: &mut Vec<Vec<Matcher>>) -> Result<(), Error> {
+        match expr {
+            Expr::VectorSelector(selector) => found.push(selector_matchers(selector)?),
+            Expr::MatrixSelector(range) => found.push(selector_matchers(&range.vs)?),
+            Expr::Aggregate(node) => {
+                walk(&node.expr, found)?;
+                if let Some(parameter) = &node.param {
+                    walk(parameter, found)?;
+                }
+            }
+            Expr::Unary(node) => walk(&node.expr, found)?,
+            Expr::Binary(node) => {
+                walk(&node.lhs, found)?;
+                walk(&node.rhs, found)?;
+            }
+            Expr::Paren(node) => walk(&node.expr, found)?,
+            Expr::Subquery(node) => walk(&node.expr, found)?,
+            Expr::Call(node) => {
+                for argument in &node.args.args {
+                    walk(argument, found)?;
+                }
+            }
+            Expr::NumberLiteral(_) | Expr::StringLiteral(_) | Expr::Extension(_) => {}
+        }
+        Ok(())
+    }
+    let mut found = Vec::new();
+    walk(&parse(query)?, &mut found)?;
+    Ok(found)
+}
+
 /// Prints a query in its normal form, broken into lines when it is long.
 ///
 /// # Errors

@@ -16,7 +16,6 @@ pub(crate) struct Counters {
     pub(crate) samples_out_of_bounds: AtomicU64,
     pub(crate) samples_bad_series: AtomicU64,
     pub(crate) histograms_dropped: AtomicU64,
-    pub(crate) exemplars_dropped: AtomicU64,
     pub(crate) metadata_dropped: AtomicU64,
 }
 

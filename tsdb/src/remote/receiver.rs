@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use binnacle_proto::Labels;
 use serde::Deserialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::counters::{Counters, add};
 use super::metadata::Metadata;
 use super::wire::WireError;
 use super::{v1, v2};
+use crate::exemplars::{Exemplar, Exemplars};
+use crate::otlp::Translated;
 use crate::{Db, Error, Sample, SeriesRef};
 
 /// What a byte of snappy can expand to at most, rounded up: a copy of 64 bytes takes three.
@@ -60,6 +62,10 @@ pub(crate) enum Version {
 pub(crate) struct Written {
     /// Samples that are durable, repeated ones included.
     pub(crate) samples: u64,
+    /// Exemplars that are kept.
+    pub(crate) exemplars: u64,
+    /// Samples that were refused.
+    pub(crate) refused_samples: u64,
     /// What was refused, as a sentence: the request is not to be sent again.
     pub(crate) refused: Option<String>,
 }
@@ -86,7 +92,7 @@ pub(crate) enum WriteError {
 pub(super) struct Batch {
     pub(super) samples: Vec<Sample>,
     pub(super) histograms: u64,
-    pub(super) exemplars: u64,
+    pub(super) exemplars: Vec<(Labels, Exemplar)>,
     pub(super) bad_series_samples: u64,
     /// The first series that was refused, and why.
     pub(super) bad_series: Option<String>,
@@ -106,13 +112,15 @@ struct Inner {
 pub(super) struct Intake {
     db: Db,
     pub(super) metadata: Metadata,
+    exemplars: Exemplars,
     counters: Counters,
 }
 
 impl Receiver {
-    pub(crate) fn new(db: Db, config: ReceiverConfig) -> Self {
+    pub(crate) fn new(db: Db, config: ReceiverConfig, exemplars: Exemplars) -> Self {
         let intake = Intake {
             db,
+            exemplars,
             metadata: Metadata::new(config.max_metadata_families),
             counters: Counters::default(),
         };
@@ -152,6 +160,32 @@ impl Receiver {
         done
     }
 
+    /// Takes `bytes` from the budget of requests in flight, until the answer is dropped.
+    pub(crate) fn room(&self, bytes: usize) -> Result<SemaphorePermit<'_>, WriteError> {
+        let units = u32::try_from(bytes / BUDGET_UNIT + 1).unwrap_or(u32::MAX);
+        let limit = self.0.config.max_in_flight_bytes;
+        self.0.budget.try_acquire_many(units).map_err(|_| WriteError::Busy { limit })
+    }
+
+    /// Stores what OpenTelemetry metrics came to; when it returns `Ok` it is durable.
+    pub(crate) async fn store(&self, translated: Translated, now_ms: i64) -> Result<Written, WriteError> {
+        let intake = &self.0.intake;
+        let mut batch = Batch { exemplars: translated.exemplars, ..Batch::default() };
+        for (labels, t_ms, value) in translated.samples {
+            let first = batch.samples.len();
+            batch.samples.push(Sample { series: SeriesRef(0), t_ms, value });
+            match intake.db.resolve(&labels) {
+                Ok(series) => batch.settle(first, Ok(series)),
+                Err(error @ (Error::Unavailable { .. } | Error::Storage { .. })) => return Err(error.into()),
+                Err(error) => batch.settle(first, Err(error.to_string())),
+            }
+        }
+        for note in &translated.metadata {
+            intake.metadata(&note.name, note.kind, &note.help, &note.unit);
+        }
+        intake.append(batch, now_ms).await
+    }
+
     async fn write_uncounted(
         &self,
         version: Version,
@@ -165,10 +199,7 @@ impl Receiver {
         if bytes > limit {
             return Err(WriteError::TooLarge { bytes, limit });
         }
-        let units = u32::try_from((bytes + body.len()) / BUDGET_UNIT + 1).unwrap_or(u32::MAX);
-        let Ok(_permit) = inner.budget.try_acquire_many(units) else {
-            return Err(WriteError::Busy { limit: inner.config.max_in_flight_bytes });
-        };
+        let _room = self.room(bytes + body.len())?;
         let batch = if bytes <= INLINE_BYTES {
             inner.intake.decode(version, &body)?
         } else {
@@ -218,9 +249,9 @@ impl Intake {
     async fn append(&self, batch: Batch, now_ms: i64) -> Result<Written, WriteError> {
         let counters = &self.counters;
         add(&counters.histograms_dropped, batch.histograms);
-        add(&counters.exemplars_dropped, batch.exemplars);
         add(&counters.samples_bad_series, batch.bad_series_samples);
         let mut refused = Vec::new();
+        let mut refused_samples = batch.bad_series_samples;
         if let Some(reason) = batch.bad_series {
             refused.push(format!(
                 "{} samples of series that cannot be stored: {reason}",
@@ -243,6 +274,7 @@ impl Intake {
                 return Err(Error::Unavailable { reason }.into());
             }
             samples = appended.stored + appended.repeated;
+            refused_samples += appended.conflicting + appended.out_of_bounds;
             if appended.conflicting > 0 {
                 refused.push(format!(
                     "{}: duplicate sample for timestamp, with another value",
@@ -256,8 +288,9 @@ impl Intake {
                 ));
             }
         }
+        let exemplars = self.exemplars.add(batch.exemplars);
         let refused = (!refused.is_empty()).then(|| format!("refused: {}", refused.join("; ")));
-        Ok(Written { samples, refused })
+        Ok(Written { samples, exemplars, refused_samples, refused })
     }
 
     /// The series of a label block; `labels` parses it when it is not known yet.

@@ -6,6 +6,7 @@
 //!                  repeated Exemplar exemplars = 3; repeated Histogram histograms = 4 }
 //! Label          { string name = 1; string value = 2 }
 //! Sample         { double value = 1; int64 timestamp = 2 }        timestamp in ms
+//! Exemplar       { repeated Label labels = 1; double value = 2; int64 timestamp = 3 }
 //! MetricMetadata { type = 1; string metric_family_name = 2; string help = 4; string unit = 5 }
 //! ```
 
@@ -16,6 +17,7 @@ use binnacle_proto::Labels;
 use super::MetricKind;
 use super::receiver::{Batch, DecodeError, Intake};
 use super::wire::{Content, Reader, WireError};
+use crate::exemplars::Exemplar;
 use crate::{Sample, SeriesRef};
 
 pub(super) fn decode(message: &[u8], intake: &Intake, batch: &mut Batch) -> Result<(), DecodeError> {
@@ -34,26 +36,51 @@ fn series(message: &[u8], intake: &Intake, batch: &mut Batch) -> Result<(), Deco
     let first = batch.samples.len();
     // Every sender writes the labels first and together: the block is a slice of the message.
     let (mut labels_end, mut rest_begun, mut scattered) = (0, false, false);
+    let mut exemplars = Vec::new();
     let mut reader = Reader::new(message);
     while let Some((field, content)) = reader.next()? {
         match field {
             1 if rest_begun => scattered = true,
             1 => labels_end = reader.position(),
             2 => batch.samples.push(sample(content.bytes("TimeSeries", 2)?)?),
-            3 => batch.exemplars += 1,
+            3 => exemplars.push(content.bytes("TimeSeries", 3)?),
             4 => batch.histograms += 1,
             _ => {}
         }
         rest_begun |= field != 1;
     }
-    if batch.samples.len() == first {
+    if batch.samples.len() == first && exemplars.is_empty() {
         return Ok(());
     }
     let block =
         if scattered { Cow::Owned(gathered(message)?) } else { Cow::Borrowed(&message[..labels_end]) };
+    if let (false, Ok(series)) = (exemplars.is_empty(), labels(&block)?) {
+        for one in exemplars {
+            batch.exemplars.extend(exemplar(one)?.map(|exemplar| (series.clone(), exemplar)));
+        }
+    }
+    if batch.samples.len() == first {
+        return Ok(());
+    }
     let series = intake.series(&block, || labels(&block))?;
     batch.settle(first, series);
     Ok(())
+}
+
+/// An exemplar; `None` when its labels are no set.
+fn exemplar(message: &[u8]) -> Result<Option<Exemplar>, WireError> {
+    let (mut value, mut t_ms) = (0.0, 0);
+    let mut pairs = Vec::new();
+    let mut reader = Reader::new(message);
+    while let Some((field, content)) = reader.next()? {
+        match field {
+            1 => pairs.push(label(content.bytes("Exemplar", 1)?)?),
+            2 => value = content.double("Exemplar", 2)?,
+            3 => t_ms = content.varint("Exemplar", 3)? as i64,
+            _ => {}
+        }
+    }
+    Ok(Labels::from_pairs(pairs).ok().map(|labels| Exemplar { labels, value, t_ms }))
 }
 
 /// The label fields of a series that has them between others.
@@ -74,18 +101,22 @@ fn labels(block: &[u8]) -> Result<Result<Labels, String>, WireError> {
     let mut pairs = Vec::with_capacity(16);
     let mut reader = Reader::new(block);
     while let Some((_, content)) = reader.next()? {
-        let (mut name, mut value) = ("", "");
-        let mut label = Reader::new(content.bytes("TimeSeries", 1)?);
-        while let Some((field, content)) = label.next()? {
-            match field {
-                1 => name = content.text("a label name", 1)?,
-                2 => value = content.text("a label value", 2)?,
-                _ => {}
-            }
-        }
-        pairs.push((name, value));
+        pairs.push(label(content.bytes("TimeSeries", 1)?)?);
     }
     Ok(Labels::from_pairs(pairs).map_err(|error| error.to_string()))
+}
+
+fn label(message: &[u8]) -> Result<(&str, &str), WireError> {
+    let (mut name, mut value) = ("", "");
+    let mut reader = Reader::new(message);
+    while let Some((field, content)) = reader.next()? {
+        match field {
+            1 => name = content.text("a label name", 1)?,
+            2 => value = content.text("a label value", 2)?,
+            _ => {}
+        }
+    }
+    Ok((name, value))
 }
 
 #[inline]

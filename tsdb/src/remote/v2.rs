@@ -5,6 +5,7 @@
 //! TimeSeries { repeated uint32 labels_refs = 1; repeated Sample samples = 2; repeated Histogram histograms = 3;
 //!              repeated Exemplar exemplars = 4; Metadata metadata = 5; int64 created_timestamp = 6 }
 //! Sample     { double value = 1; int64 timestamp = 2; int64 start_timestamp = 3 }   timestamps in ms
+//! Exemplar   { repeated uint32 labels_refs = 1; double value = 2; int64 timestamp = 3 }
 //! Metadata   { type = 1; uint32 help_ref = 3; uint32 unit_ref = 4 }
 //! ```
 
@@ -13,6 +14,7 @@ use binnacle_proto::Labels;
 use super::MetricKind;
 use super::receiver::{Batch, DecodeError, Intake};
 use super::wire::{Content, Reader, WireError, put};
+use crate::exemplars::Exemplar;
 use crate::{Sample, SeriesRef};
 
 pub(super) fn decode(message: &[u8], intake: &Intake, batch: &mut Batch) -> Result<(), DecodeError> {
@@ -58,6 +60,7 @@ fn series(
     block.clear();
     let first = batch.samples.len();
     let mut metadata = None;
+    let mut exemplars = Vec::new();
     let mut reader = Reader::new(message);
     while let Some((field, content)) = reader.next()? {
         match (field, content) {
@@ -70,7 +73,7 @@ fn series(
             }
             (2, content) => batch.samples.push(sample(content.bytes("TimeSeries", 2)?)?),
             (3, _) => batch.histograms += 1,
-            (4, _) => batch.exemplars += 1,
+            (4, content) => exemplars.push(content.bytes("TimeSeries", 4)?),
             (5, content) => metadata = Some(content.bytes("TimeSeries", 5)?),
             _ => {}
         }
@@ -88,21 +91,52 @@ fn series(
             keep_metadata(metadata, symbols.get(name[1])?, symbols, intake)?;
         }
     }
+    if !exemplars.is_empty()
+        && let Ok(series) = labels(refs, symbols)?
+    {
+        for one in exemplars {
+            batch.exemplars.extend(exemplar(one, symbols)?.map(|exemplar| (series.clone(), exemplar)));
+        }
+    }
     if batch.samples.len() == first {
         return Ok(());
     }
-    let series = intake.series(block, || {
-        if !refs.len().is_multiple_of(2) {
-            return Ok(Err(format!("a series has {} label references, an odd number", refs.len())));
-        }
-        let mut pairs = Vec::with_capacity(refs.len() / 2);
-        for pair in refs.chunks_exact(2) {
-            pairs.push((symbols.get(pair[0])?, symbols.get(pair[1])?));
-        }
-        Ok(Labels::from_pairs(pairs).map_err(|error| error.to_string()))
-    })?;
+    let series = intake.series(block, || labels(refs, symbols))?;
     batch.settle(first, series);
     Ok(())
+}
+
+fn labels(refs: &[u64], symbols: &Symbols<'_>) -> Result<Result<Labels, String>, WireError> {
+    if !refs.len().is_multiple_of(2) {
+        return Ok(Err(format!("a series has {} label references, an odd number", refs.len())));
+    }
+    let mut pairs = Vec::with_capacity(refs.len() / 2);
+    for pair in refs.chunks_exact(2) {
+        pairs.push((symbols.get(pair[0])?, symbols.get(pair[1])?));
+    }
+    Ok(Labels::from_pairs(pairs).map_err(|error| error.to_string()))
+}
+
+/// An exemplar; `None` when its labels are no set.
+fn exemplar(message: &[u8], symbols: &Symbols<'_>) -> Result<Option<Exemplar>, WireError> {
+    let (mut value, mut t_ms) = (0.0, 0);
+    let mut refs = Vec::new();
+    let mut reader = Reader::new(message);
+    while let Some((field, content)) = reader.next()? {
+        match (field, content) {
+            (1, Content::Varint(one)) => refs.push(one),
+            (1, Content::Bytes(packed)) => {
+                let mut packed = Reader::new(packed);
+                while !packed.is_done() {
+                    refs.push(packed.varint()?);
+                }
+            }
+            (2, content) => value = content.double("Exemplar", 2)?,
+            (3, content) => t_ms = content.varint("Exemplar", 3)? as i64,
+            _ => {}
+        }
+    }
+    Ok(labels(&refs, symbols)?.ok().map(|labels| Exemplar { labels, value, t_ms }))
 }
 
 #[inline]
