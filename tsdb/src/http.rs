@@ -184,6 +184,7 @@ pub fn router(api: Api) -> Router {
         .route("/targets", get(status::targets))
         .route("/targets/metadata", get(status::target_metadata))
         .route("/scrape_pools", get(status::scrape_pools))
+        .route("/notifications", get(status::notifications))
         .route("/alertmanagers", get(rules::alertmanagers))
         .route("/rules", get(rules::rules))
         .route("/alerts", get(rules::alerts))

@@ -4,6 +4,7 @@ mod column;
 mod duration;
 mod eval;
 mod explain;
+mod mistake;
 mod notation;
 mod notes;
 mod number;

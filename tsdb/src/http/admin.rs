@@ -33,8 +33,15 @@ pub(super) async fn clean_tombstones(State(api): State<Api>) -> Outcome {
 }
 
 /// `snapshot`: a consistent copy in the folder `snapshots` beside the database's; the answer has its name.
-pub(super) async fn snapshot(State(api): State<Api>) -> Outcome {
+pub(super) async fn snapshot(State(api): State<Api>, params: Params) -> Outcome {
     allowed(&api)?;
+    if let Some(text) = params.one("skip_head").filter(|text| !matches!(*text, "false" | "0" | "f")) {
+        let reason = match text {
+            "true" | "1" | "t" => "snapshots always hold what is in memory".to_owned(),
+            _ => format!("unable to parse boolean: {text:?}"),
+        };
+        return Err(ApiError::parameter("skip_head", reason));
+    }
     let taken = jiff::Timestamp::from_millisecond(api.now_ms()).unwrap_or_default();
     let name = taken.strftime("%Y%m%dT%H%M%S%3fZ").to_string();
     let parent = api.0.db.dir().parent().unwrap_or(api.0.db.dir()).join("snapshots");

@@ -27,9 +27,6 @@ impl Look {
             start_ms: params.time_or("start", TimeRange::ALL.start_ms)?,
             end_ms: params.time_or("end", TimeRange::ALL.end_ms)?,
         };
-        if range.end_ms < range.start_ms {
-            return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
-        }
         let limit = params.limit("limit")?.unwrap_or(0);
         Ok(Self { range, selectors: params.selectors()?, limit })
     }

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use super::answer::{ApiError, Outcome, success};
 use super::params::Params;
-use crate::http::json::write_float;
 
 /// `GET|POST /api/v1/format_query`: `query`, laid out over lines where it is long.
 pub(super) async fn format(params: Params) -> Outcome {
@@ -25,7 +24,7 @@ fn parsed(params: &Params) -> Result<Expr, ApiError> {
     let query = params.one("query").unwrap_or_default();
     // Refuses what is too long or too deep before the tree is built.
     crate::promql::format_query(query).map_err(|error| ApiError::parameter("query", error))?;
-    promql_parser::parser::parse(query).map_err(|error| ApiError::parameter("query", error))
+    promql_parser::parser::parse(query).map_err(ApiError::internal)
 }
 
 fn tree(expr: &Expr) -> Value {
@@ -52,7 +51,7 @@ fn tree(expr: &Expr) -> Value {
             "op": node.op.to_string(),
             "lhs": tree(&node.lhs),
             "rhs": tree(&node.rhs),
-            "matching": node.modifier.as_ref().and_then(|modifier| matching(modifier, expr)),
+            "matching": matching(node.modifier.as_ref(), expr),
             "bool": node.modifier.as_ref().is_some_and(|modifier| modifier.return_bool),
         }),
         Expr::Paren(node) => json!({ "type": "parenExpr", "expr": tree(&node.expr) }),
@@ -69,9 +68,7 @@ fn tree(expr: &Expr) -> Value {
             })
         }
         Expr::NumberLiteral(node) => {
-            let mut text = Vec::new();
-            write_float(&mut text, node.val);
-            json!({ "type": "numberLiteral", "val": String::from_utf8_lossy(&text) })
+            json!({ "type": "numberLiteral", "val": crate::promql::format_value(node.val) })
         }
         Expr::StringLiteral(node) => json!({ "type": "stringLiteral", "val": node.val }),
         Expr::VectorSelector(node) => selector("vectorSelector", node, None),
@@ -92,13 +89,16 @@ fn tree(expr: &Expr) -> Value {
     }
 }
 
-fn matching(modifier: &BinModifier, expr: &Expr) -> Option<Value> {
+fn matching(modifier: Option<&BinModifier>, expr: &Expr) -> Option<Value> {
     let is_vectors = matches!(expr, Expr::Binary(node)
         if node.lhs.value_type() == promql_parser::parser::value::ValueType::Vector
         && node.rhs.value_type() == promql_parser::parser::value::ValueType::Vector);
     if !is_vectors {
         return None;
     }
+    let Some(modifier) = modifier else {
+        return Some(json!({ "card": "one-to-one", "labels": [], "on": false, "include": [] }));
+    };
     let (card, include) = match &modifier.card {
         VectorMatchCardinality::OneToOne => ("one-to-one", None),
         VectorMatchCardinality::ManyToOne(labels) => ("many-to-one", Some(labels)),

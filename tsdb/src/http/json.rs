@@ -116,8 +116,11 @@ pub(super) fn write_float(out: &mut Vec<u8>, value: f64) {
     } else if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {
         let text = format!("{value:e}");
         let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        let sign = if exponent.starts_with('-') { "" } else { "+" };
-        append(out, format_args!("{mantissa}e{sign}{exponent}"));
+        // Go writes a sign and at least two digits.
+        match exponent.strip_prefix('-') {
+            Some(exponent) => append(out, format_args!("{mantissa}e-{exponent:0>2}")),
+            None => append(out, format_args!("{mantissa}e+{exponent:0>2}")),
+        }
     } else {
         append(out, format_args!("{value}"));
     }
@@ -200,7 +203,7 @@ mod tests {
             (1e21, "1e+21"),
             (1.5e300, "1.5e+300"),
             (1e-6, "0.000001"),
-            (1e-7, "1e-7"),
+            (1e-7, "1e-07"),
             (-2.5e-10, "-2.5e-10"),
             (f64::INFINITY, "+Inf"),
             (f64::NEG_INFINITY, "-Inf"),

@@ -65,7 +65,10 @@ impl Params {
     pub(super) fn time_or(&self, name: &str, default: i64) -> Result<i64, ApiError> {
         match self.one(name) {
             Some(text) => parse_time(text).ok_or_else(|| {
-                ApiError::parameter(name, format!("cannot parse {text:?} to a valid timestamp"))
+                ApiError::parameter(
+                    name,
+                    format!("invalid time value for '{name}': cannot parse {text:?} to a valid timestamp"),
+                )
             }),
             None => Ok(default),
         }
@@ -96,6 +99,7 @@ impl Params {
         match text.parse::<usize>() {
             Ok(0) => Ok(None),
             Ok(limit) => Ok(Some(limit)),
+            Err(_) if text.starts_with('-') => Err(ApiError::parameter(name, "limit must be non-negative")),
             Err(_) => {
                 Err(ApiError::parameter(name, format!("{text:?} is not a whole number of zero or more")))
             }

@@ -16,11 +16,17 @@ use super::json::{
 };
 use super::params::Params;
 use super::{Api, metrics};
-use crate::promql::{Answer, PlanNode, QueryOptions, Value};
+use crate::promql::{Answer, PlanNode, QueryOptions, Value, format_value};
 use crate::select::Guard;
+
+const STEP_TOO_SMALL: &str =
+    "zero or negative query resolution step widths are not accepted. Try a positive integer";
 
 /// Steps of a range query at most, as in Prometheus.
 const MAX_POINTS: i64 = 11_000;
+
+/// What a sample in memory takes: time and value. Peaks are counted in bytes and told in samples, too.
+const SAMPLE_BYTES: u64 = 16;
 
 /// Chunks of an answer that may wait for a slow client.
 const CHUNKS_IN_FLIGHT: usize = 4;
@@ -49,15 +55,15 @@ pub(super) async fn range(State(api): State<Api>, params: Params) -> Outcome {
     if end_ms < start_ms {
         return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
     }
+    if params.one("step").is_some_and(|step| step.starts_with('-')) {
+        return Err(ApiError::parameter("step", STEP_TOO_SMALL));
+    }
     let Some(step) = params.duration("step")? else {
         return Err(ApiError::parameter("step", "cannot parse \"\" to a valid duration"));
     };
     let step_ms = step.as_millis() as i64;
     if step_ms <= 0 {
-        return Err(ApiError::parameter(
-            "step",
-            "zero or negative query resolution step widths are not accepted. Try a positive integer",
-        ));
+        return Err(ApiError::parameter("step", STEP_TOO_SMALL));
     }
     if end_ms.saturating_sub(start_ms) / step_ms > MAX_POINTS {
         return Err(ApiError::bad_data(
@@ -130,19 +136,20 @@ where
             limits.timeout, api.0.config.query_concurrency
         )));
     };
+    let queued = began.elapsed();
     let (parts, mut received) = mpsc::channel::<Chunk>(CHUNKS_IN_FLIGHT);
     let worker = api.clone();
     let task = tokio::task::spawn_blocking(move || -> Result<(), ApiError> {
         let _permit = permit;
         let running = metrics::Running::start(&worker.0.counters);
         let options = QueryOptions { guard, lookback: request.lookback };
-        let (answer, plan) =
-            run(&worker, &request.query, &options).map_err(|error| explained(error, &request.query))?;
-        running.evaluated(began.elapsed(), options.guard.samples());
+        let (answer, plan) = run(&worker, &request.query, &options).map_err(explained)?;
+        let took = Took { queued, total: began.elapsed() };
+        running.evaluated(took.total, options.guard.samples());
         let mut json = JsonWriter::new(parts);
         // A client that has gone is not an error of the query.
         let _: Result<(), Gone> =
-            write_answer(&mut json, &answer, plan.as_ref(), &request, &options.guard, began.elapsed())
+            write_answer(&mut json, &answer, plan.as_ref(), &request, &options.guard, took)
                 .and_then(|()| json.finish());
         Ok(())
     });
@@ -169,13 +176,21 @@ where
     Ok(json_response(body))
 }
 
-fn explained(error: crate::Error, query: &str) -> ApiError {
+/// How long a query waited and ran.
+#[derive(Clone, Copy)]
+struct Took {
+    /// Until its turn came.
+    queued: Duration,
+    /// From its arrival.
+    total: Duration,
+}
+
+fn explained(error: crate::Error) -> ApiError {
     match error {
-        crate::Error::Parse(reason) if query.is_empty() => ApiError::parameter(
-            "query",
-            format!("unknown position: parse error: no expression found in input ({reason})"),
-        ),
         crate::Error::Parse(reason) => ApiError::parameter("query", reason),
+        crate::Error::BadInput(reason) if reason.starts_with("invalid expression type") => {
+            ApiError::parameter("query", reason)
+        }
         other => other.into(),
     }
 }
@@ -186,14 +201,16 @@ fn write_answer(
     plan: Option<&PlanNode>,
     request: &Request,
     guard: &Guard,
-    took: Duration,
+    took: Took,
 ) -> Result<(), Gone> {
     let limit = request.limit.unwrap_or(usize::MAX);
     json.raw("{\"status\":\"success\",\"data\":{\"resultType\":");
     let truncated = match &answer.value {
         Value::Scalar(value) => {
-            json.raw("\"scalar\",\"result\":");
-            write_point(json.out(), request.at_ms, *value);
+            json.raw("\"scalar\",\"result\":[");
+            write_time(json.out(), request.at_ms);
+            // Scalars never have an exponent.
+            json.raw(&format!(",\"{}\"]", format_value(*value)));
             false
         }
         Value::String(value) => {
@@ -232,10 +249,14 @@ fn write_answer(
     };
     if request.stats {
         let text = format!(
-            ",\"stats\":{{\"timings\":{{\"evalTotalTime\":{0},\"execTotalTime\":{0}}},\
-             \"samples\":{{\"totalQueryableSamples\":{1},\"peakBytes\":{2}}}}}",
-            took.as_secs_f64(),
+            ",\"stats\":{{\"timings\":{{\"evalTotalTime\":{0},\"resultSortTime\":0,\"queryPreparationTime\":0,\
+             \"innerEvalTime\":{0},\"execQueueTime\":{1},\"execTotalTime\":{2}}},\
+             \"samples\":{{\"totalQueryableSamples\":{3},\"peakSamples\":{4},\"peakBytes\":{5}}}}}",
+            (took.total - took.queued).as_secs_f64(),
+            took.queued.as_secs_f64(),
+            took.total.as_secs_f64(),
             guard.samples(),
+            guard.peak_bytes() / SAMPLE_BYTES,
             guard.peak_bytes()
         );
         json.raw(&text);

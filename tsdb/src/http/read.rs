@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
+use binnacle_proto::Labels;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -60,7 +61,12 @@ pub(super) async fn read(State(api): State<Api>, request: Request) -> Outcome {
 }
 
 /// The latest sample of every series that matches, in the text format.
-pub(super) async fn federate(State(api): State<Api>, params: Params) -> Outcome {
+///
+/// Names that the old format cannot hold are written with underscores, unless the `Accept` header says
+/// that the reader takes them as they are.
+pub(super) async fn federate(State(api): State<Api>, headers: HeaderMap, params: Params) -> Outcome {
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let any_name = accepted.contains("escaping=allow-utf-8");
     let selectors = params.selectors()?;
     let now_ms = api.now_ms();
     let text = on_blocking_thread(&api, move |api, guard| {
@@ -86,18 +92,62 @@ pub(super) async fn federate(State(api): State<Api>, params: Params) -> Outcome 
         sorted.sort_by(|a, b| (a.0.metric_name(), &a.0).cmp(&(b.0.metric_name(), &b.0)));
         for (labels, (t_ms, value)) in sorted {
             let name = labels.metric_name().unwrap_or_default();
-            if name != family {
-                name.clone_into(&mut family);
-                out.extend_from_slice(format!("# TYPE {name} untyped\n").as_bytes());
+            let shown = if any_name { name.to_owned() } else { underscored(name) };
+            if shown != family {
+                let quoted = if is_plain(&shown) { shown.clone() } else { format!("{shown:?}") };
+                out.extend_from_slice(format!("# TYPE {quoted} untyped\n").as_bytes());
+                family.clone_from(&shown);
             }
-            out.extend_from_slice(format!("{labels} ").as_bytes());
+            exposed(&mut out, &shown, &labels, any_name);
+            out.push(b' ');
             write_float(&mut out, value);
             out.extend_from_slice(format!(" {t_ms}\n").as_bytes());
         }
         Ok(out)
     })
     .await?;
-    Ok(typed("text/plain; version=0.0.4; charset=utf-8", text.into()))
+    let kind = if any_name {
+        "text/plain; version=1.0.0; charset=utf-8; escaping=allow-utf-8"
+    } else {
+        "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
+    };
+    Ok(typed(kind, text.into()))
+}
+
+/// Whether the old format can hold a name.
+fn is_plain(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+}
+
+fn underscored(name: &str) -> String {
+    let plain = |(i, c): (usize, char)| {
+        let fits = c == '_' || c == ':' || c.is_ascii_alphabetic() || (i > 0 && c.is_ascii_digit());
+        if fits { c } else { '_' }
+    };
+    name.chars().enumerate().map(plain).collect()
+}
+
+/// `name{a="b",c="d"}`
+fn exposed(out: &mut Vec<u8>, name: &str, labels: &Labels, any_name: bool) {
+    let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    let mut parts = Vec::new();
+    if is_plain(name) {
+        out.extend_from_slice(name.as_bytes());
+    } else {
+        parts.push(format!("\"{}\"", escaped(name)));
+    }
+    for (label, value) in labels.iter().filter(|(label, _)| *label != "__name__") {
+        let label = match (any_name, is_plain(label)) {
+            (_, true) => label.to_owned(),
+            (true, false) => format!("\"{}\"", escaped(label)),
+            (false, false) => underscored(label),
+        };
+        parts.push(format!("{label}=\"{}\"", escaped(value)));
+    }
+    if !parts.is_empty() {
+        out.extend_from_slice(format!("{{{}}}", parts.join(",")).as_bytes());
+    }
 }
 
 fn typed(kind: &'static str, body: Body) -> Response {

@@ -147,7 +147,10 @@ impl Wanted {
         let mut fields = Map::new();
         fields.insert("name".into(), rule.name.clone().into());
         fields.insert("query".into(), rule.query.clone().into());
-        fields.insert("labels".into(), pairs(&rule.labels));
+        // Prometheus leaves out what a recording rule does not set.
+        if !rule.labels.is_empty() || matches!(rule.kind, RuleKind::Alerting { .. }) {
+            fields.insert("labels".into(), pairs(&rule.labels));
+        }
         fields.insert("health".into(), rule.health.as_str().into());
         if let Some(error) = &rule.last_error {
             fields.insert("lastError".into(), error.clone().into());

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::Api;
-use super::answer::{Outcome, success};
+use super::answer::{ApiError, Outcome, success};
 use super::params::Params;
 use crate::ReplayProgress;
 
@@ -59,6 +59,9 @@ pub(super) async fn flags(State(api): State<Api>) -> Outcome {
 
 /// `GET /api/v1/status/tsdb`: `limit` counts the entries of each list.
 pub(super) async fn tsdb(State(api): State<Api>, params: Params) -> Outcome {
+    if params.one("limit") == Some("0") {
+        return Err(ApiError::parameter("limit", "limit must be a positive number"));
+    }
     let limit = params.limit("limit")?.unwrap_or(10);
     let status =
         super::explore::on_blocking_thread(&api, move |api, _| Ok(api.0.db.tsdb_status(limit))).await?;
@@ -101,7 +104,17 @@ pub(super) async fn targets() -> Outcome {
 }
 
 /// `GET /api/v1/targets/metadata`: see [`targets`].
-pub(super) async fn target_metadata() -> Outcome {
+pub(super) async fn target_metadata(params: Params) -> Outcome {
+    params.limit("limit")?;
+    if let Some(selector) = params.one("match_target") {
+        crate::promql::parse_selector(selector)
+            .map_err(|error| ApiError::parameter("match_target", error))?;
+    }
+    success(&[(); 0])
+}
+
+/// `GET /api/v1/notifications`: the server has nothing to tell its own page.
+pub(super) async fn notifications() -> Outcome {
     success(&[(); 0])
 }
 

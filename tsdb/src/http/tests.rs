@@ -466,7 +466,7 @@ async fn limits_of_a_query_are_named() {
     server.append("m", &[], &samples).await;
     let (status, answer) = server.get("/api/v1/query?query=sum_over_time(m[2m])").await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(answer["error"].as_str().unwrap().contains("query.max_samples"), "{answer}");
+    assert!(answer["error"].as_str().unwrap().contains("http.query_max_samples"), "{answer}");
     let _busy = server.api.0.queries.clone().acquire_owned().await.unwrap();
     let (status, answer) = server.get("/api/v1/query?query=1&timeout=50ms").await;
     assert_eq!((status, &answer["errorType"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("timeout")));

@@ -3,6 +3,7 @@
 use promql_parser::label::{MatchOp, Matchers};
 use promql_parser::parser::{Expr, VectorSelector};
 
+use super::mistake::placed;
 use super::tokens::{Kind, Token, tokens};
 use crate::Error;
 use crate::select::{MatchTest, Matcher};
@@ -17,7 +18,7 @@ const MAX_SECONDS: f64 = 9_223_372_036.0;
 /// Parses a query after checking its bounds.
 pub(super) fn parse(query: &str) -> Result<Expr, Error> {
     check_bounds(query)?;
-    promql_parser::parser::parse(query).map_err(Error::Parse)
+    promql_parser::parser::parse(query).map_err(|reason| Error::Parse(placed(query, &reason)))
 }
 
 /// Parses the selector of a `match[]` parameter: matchers only, no range, offset or function.

@@ -53,12 +53,12 @@ fn queries_of_death_are_refused_by_the_name_of_a_limit() {
     ] {
         let why = refused(expr, small);
         assert!(matches!(why, Error::Limit(LimitError::Bytes { .. }) | Error::Parse(_)), "{expr}: {why}");
-        assert!(why.to_string().contains("query.max_bytes") || matches!(why, Error::Parse(_)), "{why}");
+        assert!(why.to_string().contains("http.query_max_bytes") || matches!(why, Error::Parse(_)), "{why}");
     }
     let few = GuardLimits { max_samples: 1_000, ..GuardLimits::default() };
-    assert!(refused("cpu_total", few).to_string().contains("query.max_samples"));
+    assert!(refused("cpu_total", few).to_string().contains("http.query_max_samples"));
     let hasty = GuardLimits { timeout: Duration::ZERO, ..GuardLimits::default() };
-    assert!(refused("rate(cpu_total[5m])", hasty).to_string().contains("query.timeout"));
+    assert!(refused("rate(cpu_total[5m])", hasty).to_string().contains("http.query_timeout_seconds"));
 }
 
 #[test]

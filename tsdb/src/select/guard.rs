@@ -26,7 +26,7 @@ impl Default for GuardLimits {
 pub enum LimitError {
     /// `max_bytes`.
     #[error(
-        "query needs more than {limit} bytes of memory (limit query.max_bytes); it had {used} and asked for {asked} more"
+        "query needs more than {limit} bytes of memory (limit http.query_max_bytes); it had {used} and asked for {asked} more"
     )]
     Bytes {
         /// The limit.
@@ -37,13 +37,13 @@ pub enum LimitError {
         asked: u64,
     },
     /// `max_samples`.
-    #[error("query reads more than {limit} samples (limit query.max_samples)")]
+    #[error("query reads more than {limit} samples (limit http.query_max_samples)")]
     Samples {
         /// The limit.
         limit: u64,
     },
     /// `timeout`.
-    #[error("query took longer than {0:?} (limit query.timeout)")]
+    #[error("query took longer than {0:?} (limit http.query_timeout_seconds)")]
     Timeout(Duration),
     /// The client went away.
     #[error("query was canceled")]

@@ -71,6 +71,13 @@ impl Matching {
 
 /// Labels as error messages print them: the name among the others.
 pub(super) fn show(labels: &Labels) -> String {
-    let shown: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
-    format!("{{{}}}", shown.join(", "))
+    let plain = |name: &str| {
+        name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            && !name.starts_with(|c: char| c.is_ascii_digit())
+    };
+    let show = |(name, value): (&str, &str)| match plain(name) {
+        true => format!("{name}={value:?}"),
+        false => format!("{name:?}={value:?}"),
+    };
+    format!("{{{}}}", labels.iter().map(show).collect::<Vec<_>>().join(", "))
 }
