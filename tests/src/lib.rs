@@ -5,6 +5,7 @@
 //! - [`client`], [`process`], [`node`]: what the tests share: the HTTP interfaces, the real binaries
 //!   under control, and a node whose every sample and line is known.
 //! - [`metrics_server`]: the Prometheus API in the test's process, programs of others beside it.
+//! - [`remote_write`]: a sender of samples.
 //! - [`differential`]: compares PromQL answers with those of a real Prometheus.
 //! - [`fuzz`]: noise and damaged input.
 //! - [`promqltest`]: runs the Prometheus project's PromQL test scripts.
@@ -18,3 +19,4 @@ pub mod node;
 pub mod process;
 pub mod promqltest;
 pub mod random;
+pub mod remote_write;

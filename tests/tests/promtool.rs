@@ -1,11 +1,16 @@
 //! promtool asks our server, and judges the rule files that we accept.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use binnacle_proto::Labels;
-use binnacle_tests::metrics_server::{MetricsServer, now_ms, program_or_skip};
+use binnacle_tests::metrics_server::{MetricsServer, now_ms, peer_program, program_or_skip};
 use binnacle_tsdb::Sample;
+
+/// The current one, or Debian's.
+fn promtool_or_skip() -> Option<PathBuf> {
+    peer_program("promtool").or_else(|| program_or_skip("promtool", "prometheus"))
+}
 
 async fn run(promtool: &Path, args: Vec<String>) -> String {
     let (promtool, shown) = (promtool.to_owned(), args.join(" "));
@@ -18,7 +23,7 @@ async fn run(promtool: &Path, args: Vec<String>) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn promtool_reads_our_answers() {
-    let Some(promtool) = program_or_skip("promtool", "prometheus") else { return };
+    let Some(promtool) = promtool_or_skip() else { return };
     let server = MetricsServer::start().await.unwrap();
     let now = now_ms() / 1000 * 1000;
     for (job, value) in [("a", 1.5), ("b", 2.0)] {
@@ -51,7 +56,7 @@ async fn promtool_reads_our_answers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn promtool_and_we_agree_on_rule_files() {
-    let Some(promtool) = program_or_skip("promtool", "prometheus") else { return };
+    let Some(promtool) = promtool_or_skip() else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rules.yml");
     let good = "groups:\n- name: g\n  interval: 30s\n  limit: 5\n  rules:\n  - record: a:b\n    expr: sum(x)\n  \

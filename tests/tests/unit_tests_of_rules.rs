@@ -84,7 +84,7 @@ tests:
           - labels: ALERTS{alertname="Down", alertstate="pending", instance="i", severity="page", site="bay"}
             value: 1
       - expr: up
-        eval_time: 8m
+        eval_time: 9m
       - expr: count_over_time(temperature[4m:])
         eval_time: 4m
         exp_samples: [{labels: '{}', value: 4}]
@@ -103,8 +103,8 @@ const CHANGES: [(&str, &str, bool); 28] = [
     ("site: bay, instance: i}", "site: bay, instance: j}", false),
     ("[{exp_labels: {job: a}}]", "[{exp_labels: {job: a}}, {exp_labels: {job: b}}]", false),
     ("alertname: Ratio\n        exp_alerts: [{exp_labels: {job: a}}]", "alertname: Ratio", false),
-    ("eval_time: 8m", "eval_time: 7m", false),
-    ("- eval_time: 9m", "- eval_time: 8m", true),
+    ("expr: up\n        eval_time: 9m", "expr: up\n        eval_time: 7m", false),
+    ("- eval_time: 9m", "- eval_time: 8m", false),
     ("value: 3.5}", "value: .nan}", false),
     // Expressions that give nothing to compare.
     ("expr: \"3.5\"", "expr: '\"text\"'", false),

@@ -6,14 +6,13 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use binnacle_proto::Labels;
-use prost::Message;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
 use super::generate::Query;
 use super::samples::{Dataset, END_MS, START_MS};
 use crate::metrics_server::peer_program;
+use crate::remote_write::{SeriesSamples, send};
 
 /// Samples of this much time go into one request: the head refuses what is an hour behind.
 const SLICE_MS: i64 = 600_000;
@@ -29,36 +28,6 @@ pub struct Peer {
     _folder: tempfile::TempDir,
     base: String,
     http: reqwest::Client,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct WriteRequest {
-    #[prost(message, repeated, tag = "1")]
-    timeseries: Vec<TimeSeries>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct TimeSeries {
-    #[prost(message, repeated, tag = "1")]
-    labels: Vec<Label>,
-    #[prost(message, repeated, tag = "2")]
-    samples: Vec<Sample>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Label {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    value: String,
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-struct Sample {
-    #[prost(double, tag = "1")]
-    value: f64,
-    #[prost(int64, tag = "2")]
-    timestamp: i64,
 }
 
 impl Peer {
@@ -106,31 +75,13 @@ impl Peer {
     pub async fn load(&self, dataset: &Dataset) -> Result<()> {
         let mut from_ms = START_MS;
         while from_ms <= END_MS + SLICE_MS {
-            let slice = |(labels, samples): &(Labels, Vec<(i64, f64)>)| {
-                let labels = labels
-                    .iter()
-                    .map(|(name, value)| Label { name: name.to_owned(), value: value.to_owned() })
-                    .collect();
+            let slice = |(labels, samples): &SeriesSamples| {
                 let within = samples.iter().filter(|(t_ms, _)| (from_ms..from_ms + SLICE_MS).contains(t_ms));
-                let samples =
-                    within.map(|(t_ms, value)| Sample { value: *value, timestamp: *t_ms }).collect();
-                TimeSeries { labels, samples }
+                (labels.clone(), within.copied().collect::<Vec<_>>())
             };
-            let timeseries =
-                dataset.0.iter().map(slice).filter(|series| !series.samples.is_empty()).collect();
-            let body =
-                snap::raw::Encoder::new().compress_vec(&WriteRequest { timeseries }.encode_to_vec())?;
-            let request = self
-                .http
-                .post(format!("{}/api/v1/write", self.base))
-                .header("Content-Encoding", "snappy")
-                .header("Content-Type", "application/x-protobuf")
-                .header("X-Prometheus-Remote-Write-Version", "0.1.0")
-                .body(body);
-            let answer = request.send().await?;
-            if !answer.status().is_success() {
-                bail!("remote write: {}: {}", answer.status(), answer.text().await?);
-            }
+            let series: Vec<SeriesSamples> =
+                dataset.0.iter().map(slice).filter(|(_, samples)| !samples.is_empty()).collect();
+            send(&self.http, &self.base, &series).await?;
             from_ms += SLICE_MS;
         }
         Ok(())
