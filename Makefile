@@ -48,8 +48,8 @@ test-crash: ## The long crash test of the database: 200 kills under load
 	BINNACLE_CRASH_ROUNDS=200 $(CARGO) test --release -p binnacle-tsdb --test crash
 
 .PHONY: test-load
-test-load: build ## 100 dashboards while samples come in, for 5 minutes; the short run is part of `make test`
-	BINNACLE_LOAD_SECONDS=150 $(CARGO) test --release -p binnacle-tests --test load -- --nocapture
+test-load: build ## 100 dashboards while samples come in, for 3 minutes; the short run is part of `make test`
+	BINNACLE_LOAD_SECONDS=80 $(CARGO) test --release -p binnacle-tests --test load -- --nocapture
 
 .PHONY: test-cgroup2
 test-cgroup2: ## The agent's cgroup and pod tests on an emulated machine with cgroup v2 (part of `make test`)

@@ -18,15 +18,15 @@ const DASHBOARDS: usize = 100;
 /// A dashboard is drawn anew so often.
 const REFRESH: Duration = Duration::from_secs(10);
 /// Time between two samples of a series.
-const STEP_MS: i64 = 1_000;
+const STEP_MS: i64 = 15_000;
 
 /// The panels of a dashboard.
 const PANELS: [&str; 5] = [
-    "sum by (job) (rate(load_requests_total[1m]))",
-    "topk(5, rate(load_requests_total[1m]))",
+    "sum by (job) (rate(load_requests_total[5m]))",
+    "topk(5, rate(load_requests_total[5m]))",
     "avg by (instance) (load_requests_total{job=\"job3\"})",
     "max_over_time(load_requests_total{job=\"job7\"}[2m])",
-    "sum(rate(load_requests_total{instance=~\"host1.*\"}[1m])) / count(load_requests_total)",
+    "sum(rate(load_requests_total{instance=~\"host1.*\"}[5m])) / count(load_requests_total)",
 ];
 
 /// Limits that the test sets; memory must stay below all of them together.
@@ -35,7 +35,7 @@ const CONFIG: &str = "
 query_concurrency = 8
 query_max_bytes = 67108864
 query_max_samples = 20000000
-query_timeout_seconds = 20
+query_timeout_seconds = 8
 
 [tsdb]
 head_bytes = 67108864
@@ -78,6 +78,7 @@ async fn ingest(load: Arc<Load>, sender: usize) -> Result<()> {
     let mut step = 0;
     while load.goes_on() {
         let t_ms = load.start_ms + step * STEP_MS;
+        ensure!(t_ms < now_ms(), "the samples have reached the present: a shorter run is needed");
         let batch: Vec<SeriesSamples> = labels
             .iter()
             .enumerate()
@@ -140,7 +141,7 @@ async fn usual_speed(http: &reqwest::Client, url: &str, at: i64) -> Result<Durat
     let mut times = Vec::new();
     for _ in 0..5 {
         let began = now();
-        let form = [("query", "sum(rate(load_requests_total[1m]))".to_owned()), ("time", at.to_string())];
+        let form = [("query", "sum(rate(load_requests_total[5m]))".to_owned()), ("time", at.to_string())];
         let answer = http.post(format!("{url}/api/v1/query")).form(&form).send().await?;
         ensure!(answer.status().is_success(), "{}", answer.text().await?);
         times.push(began.elapsed());
@@ -158,7 +159,7 @@ async fn dashboards_and_queries_of_death_leave_the_server_well() -> Result<()> {
     let server = Server::start(["--config".to_owned(), config.display().to_string()]).await?;
     let load = Arc::new(Load {
         url: server.http_url(),
-        start_ms: now_ms() - 10 * 86_400_000,
+        start_ms: now_ms() - 14 * 86_400_000,
         stop: AtomicBool::new(false),
         sent: AtomicU64::new(0),
         answered: AtomicU64::new(0),
@@ -200,7 +201,7 @@ async fn dashboards_and_queries_of_death_leave_the_server_well() -> Result<()> {
 
 async fn queries_of_death(server: &Server, load: &Load) -> Result<()> {
     let http = reqwest::Client::builder().timeout(Duration::from_secs(40)).build()?;
-    let usual = usual_speed(&http, &load.url, load.start_ms / 1000 + 120).await?;
+    let usual = usual_speed(&http, &load.url, load.start_ms / 1000 + 1200).await?;
     let join: Vec<String> = (0..10).map(|i| format!("(load_requests_total * {i})")).collect();
     let crossed = join.join(" * on (job) group_left () ");
     let (start, end) = (load.start_ms / 1000 - 86_400, load.start_ms / 1000 + 9 * 86_400);
@@ -213,7 +214,7 @@ async fn queries_of_death(server: &Server, load: &Load) -> Result<()> {
         "max_over_time(rate(load_requests_total[5m])[9d:1s])",
         "max_over_time(sum_over_time(avg_over_time(load_requests_total[1h])[9d:1s])[9d:1s])",
         "quantile_over_time(0.5, load_requests_total[9d])",
-        &format!("{{__name__=~\"({})+.*\"}}", "a|b|c|.*".repeat(50)),
+        &format!("{{__name__=~\"l({})+.*\"}}", "a|b|c|.*|".repeat(50)),
         &format!("{}1{}", "(".repeat(10_000), ")".repeat(10_000)),
         &"load_requests_total or ".repeat(5_000),
     ] {
@@ -229,7 +230,7 @@ async fn queries_of_death(server: &Server, load: &Load) -> Result<()> {
         let (status, text) = (answer.status(), answer.text().await?);
         let shown: String = query.chars().take(60).collect();
         let took = began.elapsed();
-        ensure!(took < Duration::from_secs(25), "{shown}: took {took:?}");
+        ensure!(took < Duration::from_secs(15), "{shown}: took {took:?}");
         let reason: String = text.chars().take(300).collect();
         match status.as_u16() {
             200 => {}
@@ -249,7 +250,7 @@ async fn queries_of_death(server: &Server, load: &Load) -> Result<()> {
             _ => anyhow::bail!("{shown}: {status}: {reason}"),
         }
         println!("{took:>10.1?} {status} {shown} {}", if status == 200 { "" } else { &reason });
-        let next = usual_speed(&http, &load.url, load.start_ms / 1000 + 120).await?;
+        let next = usual_speed(&http, &load.url, load.start_ms / 1000 + 1200).await?;
         ensure!(next < usual * 10 + Duration::from_millis(200), "after {shown}: {next:?}, usual {usual:?}");
     }
     ensure!(cut >= 4, "only {cut} of the queries of death were cut");

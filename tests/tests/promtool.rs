@@ -66,7 +66,7 @@ async fn promtool_and_we_agree_on_rule_files() {
         ("", "", true),
         ("sum(x)", "sum(x", false),
         ("interval: 30s", "intervall: 30s", false),
-        ("record: a:b", "record: a-b", false),
+        ("record: a:b", "record: 'a{b}'", false),
         ("for: 5m", "for: long", false),
         ("{{ $value | humanize }}", "{{ $value | nope }}", false),
         ("{{ $labels.job }}", "{{ range query \"up\" }}{{ .Value }}{{ end }}", true),

@@ -12,7 +12,7 @@ const TIMEOUT: Duration = Duration::from_secs(40);
 
 /// What is scraped: a counter and a histogram with exemplars.
 const EXPOSED: &str = "# HELP orders Orders taken.\n# TYPE orders counter\n\
-    orders_total{kind=\"book\"} 17 # {trace_id=\"aaa\"} 1.0 \n\
+    orders_total{kind=\"book\"} 17 # {trace_id=\"aaa\"} 1.0\n\
     # HELP took_seconds How long.\n# TYPE took_seconds histogram\n# UNIT took_seconds seconds\n\
     took_seconds_bucket{le=\"0.1\"} 3 # {trace_id=\"bbb\",span_id=\"c\"} 0.05\n\
     took_seconds_bucket{le=\"+Inf\"} 4\ntook_seconds_sum 2.5\ntook_seconds_count 4\n# EOF\n";
@@ -49,7 +49,7 @@ fn prometheus(server: &MetricsServer, config: &str) -> Option<(Program, String)>
 }
 
 async fn sent_by(message: &str) {
-    let server = MetricsServer::start().await.unwrap();
+    let server = MetricsServer::start().await.expect("it starts");
     let target = exposition().await;
     let config = format!(
         "global: {{scrape_interval: 1s, external_labels: {{site: test}}}}\n\
@@ -87,7 +87,7 @@ async fn sent_by(message: &str) {
         (counter == "counter" && of("took_seconds")? == "histogram").then_some(())
     })
     .await
-    .unwrap();
+    .expect("metadata arrives");
     let metrics = server.api.metrics_text();
     assert!(metrics.contains("binnacle_remote_write_requests_total{result=\"failed\"} 0"), "{metrics}");
     assert!(

@@ -241,7 +241,11 @@ async fn wrong_parameters_are_named() {
         ("/api/v1/query?query=up&timeout=soon", "invalid parameter \"timeout\""),
         ("/api/v1/query?query=up&limit=-1", "invalid parameter \"limit\""),
         ("/api/v1/series", "no match[] parameter provided"),
-        ("/api/v1/series?match[]=up&start=2&end=1", "invalid parameter \"end\""),
+        ("/api/v1/query?query=sum(up", "1:7: parse error: unclosed left parenthesis"),
+        ("/api/v1/query_range?query=up&start=1&end=2&step=-1", "zero or negative"),
+        ("/api/v1/query_range?query=up[1m]&start=1&end=2&step=1", "invalid parameter \"query\""),
+        ("/api/v1/targets/metadata?match_target=%7B", "invalid parameter \"match_target\""),
+        ("/api/v1/status/tsdb?limit=0", "limit must be a positive number"),
         ("/api/v1/labels?match[]=%7B", "invalid parameter \"match[]\""),
         ("/api/v1/format_query?query=sum(", "invalid parameter \"query\""),
         ("/api/v1/rules?type=both", "invalid parameter \"type\""),
@@ -284,6 +288,36 @@ async fn the_server_passes_for_prometheus() {
     }
     let (_, answer) = server.get("/api/v1/query_exemplars?query=up&start=1&end=2").await;
     assert_eq!(answer, json!({"status": "success", "data": []}));
+}
+
+#[tokio::test]
+async fn federation_escapes_names_for_readers_that_need_it() {
+    let server = Server::start();
+    server.append("disk.used", &[("mount.point", "/a\"b")], &[(NOW_MS - 1000, 1e-7)]).await;
+    let federate = async |accept: &str| {
+        let request =
+            Request::get("/federate?match[]=%7B__name__%3D~%22.%2B%22%7D").header(header::ACCEPT, accept);
+        let response = server.send(request.body(Body::empty()).unwrap()).await;
+        let kind = response.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
+        let text = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (kind, String::from_utf8(text.to_vec()).unwrap())
+    };
+    let (kind, text) = federate("text/plain").await;
+    assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8; escaping=underscores");
+    let at = NOW_MS - 1000;
+    assert_eq!(text, format!("# TYPE disk_used untyped\ndisk_used{{mount_point=\"/a\\\"b\"}} 1e-07 {at}\n"));
+    let (_, text) = federate("text/plain;version=1.0.0;escaping=allow-utf-8").await;
+    assert!(text.contains("{\"disk.used\",\"mount.point\"=\"/a\\\"b\"} 1e-07"), "{text}");
+}
+
+#[tokio::test]
+async fn scalars_have_no_exponent_and_vectors_have() {
+    let server = Server::start();
+    let (_, answer) = server.get("/api/v1/query?query=1e-7&time=5").await;
+    assert_eq!(answer["data"]["result"], json!([5, "0.0000001"]));
+    let (_, answer) = server.get("/api/v1/query?query=vector(1e-7)&time=5&stats=all").await;
+    assert_eq!(answer["data"]["result"][0]["value"], json!([5, "1e-07"]));
+    assert!(answer["data"]["stats"]["samples"]["peakSamples"].is_number(), "{answer}");
 }
 
 #[tokio::test]

@@ -258,9 +258,9 @@ impl Reader<'_> {
             self.find(line, format!("rule {name:?}: expr: {error}"));
         }
         if !is_alert {
-            let metric = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-            if name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(metric) {
-                self.find(at, format!("record: {name:?} is not a metric name ([a-zA-Z_:][a-zA-Z0-9_:]*)"));
+            // Any UTF-8 can be a name; braces mean that the expression stands in the wrong place.
+            if name.contains(['{', '}']) {
+                self.find(at, format!("record: {name:?} has braces, which the name of a series cannot have"));
             }
             for (field, given) in [
                 ("for", raw.hold.as_ref().map(|text| text.referenced.line())),
@@ -404,7 +404,7 @@ groups:
                 19,
                 "annotations.summary: template, line 1",
             ),
-            ("record: job:up:sum", "record: job-up", 9, "not a metric name"),
+            ("record: job:up:sum", "record: 'up{job}'", 9, "has braces"),
             ("- alert: Down", "- alert: Down\n        record: x", 11, "only one of record and alert"),
             ("limit: 10", "limit: many", 6, ""),
             ("expr: sum by (job) (up)", "for: 5m", 10, "missing field `expr`"),

@@ -63,13 +63,13 @@ fn a_difference_is_shown_with_its_line() {
     let report = run(RULES, &TEST.replace("value: 6", "value: 5"));
     assert_eq!(report.failures.len(), 1);
     let failure = &report.failures[0];
-    assert_eq!(failure.line, 26);
+    assert_eq!(failure.line, 22);
     assert!(
         failure.message.contains("- job:load:sum{job=\"a\"} 5\n    + job:load:sum{job=\"a\"} 6"),
         "{failure}"
     );
     let report = run(RULES, &TEST.replace("a has 10", "a has 9"));
-    assert_eq!(report.failures[0].line, 21, "{}", report.failures[0]);
+    assert_eq!(report.failures[0].line, 17, "{}", report.failures[0]);
     assert!(
         report.failures[0].message.contains("+ labels {alertname=\"Busy\", job=\"a\""),
         "{}",
@@ -84,9 +84,9 @@ fn what_cannot_be_read_is_named_with_its_line() {
         ("values: 1+1x10", "values: 1x99999999999", 9, "input_series"),
         ("values: 1+1x10", "values: '{{sum:1}}'", 9, "native histograms"),
         ("interval: 1m\n    input", "interval: soon\n    input", 6, "interval: not a valid duration"),
-        ("eval_time: 5m", "eval_tme: 5m", 15, "eval_tme"),
-        ("{job=\"a\"}\n", "{job=\"a\"\n", 29, "closing brace"),
-        ("expr: job:load:sum", "expr: sum(", 26, "expr \"sum(\""),
+        ("eval_time: 5m", "eval_tme: 5m", 14, "eval_tme"),
+        ("{job=\"a\"}\n", "{job=\"a\"\n", 25, "closing brace"),
+        ("expr: job:load:sum", "expr: sum(", 22, "expr \"sum(\""),
     ] {
         let report = run(RULES, &TEST.replacen(from, to, 1));
         assert_eq!(report.failures.len(), 1, "{to}: {:?}", report.failures);
