@@ -1,6 +1,7 @@
 //! Where this machine's cgroup hierarchies are: found from its mounts, not guessed.
 
 mod containers;
+mod descriptors;
 mod emit;
 mod mounts;
 mod network;

@@ -1,6 +1,7 @@
 //! The rounds: every interval, read everything once and hand it to the uplink.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use binnacle_proto::LabelsBuilder;
 use tokio::time::MissedTickBehavior;
@@ -11,7 +12,11 @@ use crate::kernel::{Buffer, KernelFile};
 use crate::node::Node;
 use crate::sample::{Page, Round};
 use crate::selfmetrics::{Counter, Gauge, SelfMetrics};
+use crate::watch::{Changes, Watch};
 use crate::{Config, Error, clock};
+
+/// How long changes are gathered before they are looked at.
+const TOGETHER: Duration = Duration::from_millis(300);
 
 /// Everything that is read in a round.
 pub(crate) struct Collectors {
@@ -51,6 +56,15 @@ impl Collectors {
         }
     }
 
+    /// Reads cgroups that are new, without waiting for the next round.
+    fn newcomers(&mut self) -> Round {
+        let mut samples = Vec::new();
+        let t_ms = clock::now_ms();
+        self.containers.collect_new(&mut samples);
+        self.samples.add(samples.len() as u64);
+        Round { t_ms, samples }
+    }
+
     /// Reads everything once.
     pub(crate) fn round(&mut self) -> Round {
         let begun = clock::instant();
@@ -74,28 +88,53 @@ impl Collectors {
 /// Collects until shutdown.
 pub(crate) async fn run(context: Context) -> Result<(), Error> {
     let mut collectors = Collectors::new(&context);
+    let mut changes = match Watch::new("cgroups", &context.metrics) {
+        Ok((watch, changes)) => {
+            collectors.containers.watched_by(watch);
+            Some(changes)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "cgroups are not watched: new ones are found in each round");
+            None
+        }
+    };
     let mut ticks = tokio::time::interval(context.config.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
-        tokio::select! {
+        let is_tick = tokio::select! {
             () = context.shutdown.cancelled() => return Ok(()),
-            _ = ticks.tick() => {}
-        }
+            _ = ticks.tick() => true,
+            () = changed(&mut changes) => false,
+        };
         // Kernel files may block (a dead NFS server behind a mount): not on the runtime's threads.
         let read = tokio::task::spawn_blocking(move || {
-            let round = collectors.round();
+            let round = if is_tick { collectors.round() } else { collectors.newcomers() };
             (collectors, round)
         });
         let (back, round) =
             read.await.map_err(|e| Error::Task { task: "collectors", reason: e.to_string() })?;
         collectors = back;
-        if context.config.http.is_some() {
+        if round.samples.is_empty() {
+            continue;
+        }
+        if is_tick && context.config.http.is_some() {
             context.last.set(&round);
         }
         if context.uplink.send_samples(round).await.is_err() {
             return Ok(());
         }
     }
+}
+
+/// Waits for changes among the cgroups, and a moment longer: engines make several directories in a row.
+async fn changed(changes: &mut Option<Changes>) {
+    let Some(watching) = changes else { return std::future::pending().await };
+    if let Err(error) = watching.wait().await {
+        tracing::error!(%error, "cgroups are watched no longer");
+        *changes = None;
+        return;
+    }
+    tokio::time::sleep(TOGETHER).await;
 }
 
 /// What the node offers: its capacity where given, else what the machine has.

@@ -1,6 +1,7 @@
 //! What the agent is told: a TOML file with defaults for everything, and flags for paths and addresses.
 
 mod flags;
+mod logs;
 mod parse;
 mod pods;
 
@@ -13,6 +14,7 @@ use serde::Deserialize;
 
 use crate::Error;
 pub use flags::Flags;
+pub use logs::Logs;
 use parse::{duration, optional_bytes, optional_cpu};
 pub use pods::Pods;
 
@@ -61,6 +63,8 @@ pub struct Config {
     pub uplink: Uplink,
     /// How pods are run.
     pub pods: Pods,
+    /// How container logs are read.
+    pub logs: Logs,
 }
 
 /// What a node offers to pods.
@@ -135,6 +139,7 @@ impl Default for Config {
             cri_socket: "/run/containerd/containerd.sock".into(),
             uplink: Uplink::default(),
             pods: Pods::default(),
+            logs: Logs::default(),
         }
     }
 }

@@ -35,6 +35,7 @@ mod sample;
 mod selfmetrics;
 mod spool;
 mod uplink;
+mod watch;
 
 pub use agent::run;
 pub use config::{Capacity, Config, Flags, OnExit};

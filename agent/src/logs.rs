@@ -1,7 +1,8 @@
 //! Container logs: found, followed through rotation, joined, sent; each line once.
 //!
 //! ```text
-//! CRI files ────┐            ┌─ partial lines joined
+//! CRI files ────┐            ┌─ partial lines and traces joined
+//! Docker's ─────┤            │
 //! hostPath files┴─► groups ──┴─ units ─► uplink ══► server
 //!                     ▲                               │ durable
 //!                     └──── checkpoint ◄──────────────┘
@@ -13,11 +14,15 @@
 mod checkpoint;
 mod content;
 mod cri;
+mod docker;
+mod engine;
 mod group;
 mod hostpath;
 mod join;
 mod ledger;
+mod rate;
 mod tailer;
+mod trace;
 
 use std::time::Duration;
 
@@ -26,6 +31,7 @@ use tokio::sync::mpsc;
 use crate::agent::Context;
 use crate::pods::Handle;
 use crate::uplink::{LogLines, OnDurable};
+use crate::watch::{Changes, Watch};
 use crate::{Error, clock};
 use tailer::{Setup, Tailer};
 
@@ -34,6 +40,12 @@ const SCAN_MS: i64 = 1000;
 
 /// Time between two writes of the checkpoint.
 const SAVE_MS: i64 = 1000;
+
+/// How long files are looked at every now and then after the last change: rotation takes its time.
+const ACTIVE_MS: i64 = 5_000;
+
+/// Longest pause when nothing changes.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// Pause when nothing was read.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -51,12 +63,21 @@ const HANDOVER: usize = 16;
 pub(crate) async fn run(context: Context, pods: Handle) -> Result<(), Error> {
     let config = &context.config;
     let path = config.state_dir.join("logs.json");
+    let (watch, changes) = match Watch::new("logs", &context.metrics) {
+        Ok((watch, changes)) => (Some(watch), Some(changes)),
+        Err(error) => {
+            tracing::warn!(%error, "log files are not watched: they are looked at in turn");
+            (None, None)
+        }
+    };
     let tailer = Tailer::open(Setup {
         node: config.node.clone(),
         job: config.container_labels.get("job").cloned().unwrap_or_default(),
         pod_log_dir: config.pod_log_dir.clone(),
         checkpoint: path.clone(),
         metrics: context.metrics.clone(),
+        reading: config.logs.clone(),
+        watch: watch.clone(),
     })
     .map_err(|e| Error::io(&path, e))?;
     let (out, mut to_send) = mpsc::channel::<(LogLines, OnDurable)>(HANDOVER);
@@ -70,7 +91,7 @@ pub(crate) async fn run(context: Context, pods: Handle) -> Result<(), Error> {
     };
     let shutdown = context.shutdown.clone();
     tokio::select! {
-        result = follow(tailer, &pods, out, &shutdown) => result.map_err(|e| Error::io(&path, e)),
+        result = follow(tailer, &pods, out, Watched { watch, changes }, &shutdown) => result.map_err(|e| Error::io(&path, e)),
         () = forward => {
             // The uplink has ended: so will the agent.
             shutdown.cancelled().await;
@@ -79,19 +100,49 @@ pub(crate) async fn run(context: Context, pods: Handle) -> Result<(), Error> {
     }
 }
 
+/// Where changes are told, if they are.
+struct Watched {
+    watch: Option<Watch>,
+    changes: Option<Changes>,
+}
+
+impl Watched {
+    /// Whether files have to be looked at.
+    fn take_changed(&self) -> bool {
+        self.changes.is_none() || self.watch.as_ref().is_none_or(Watch::take_changed)
+    }
+
+    /// Waits for a change.
+    async fn wait(&mut self) {
+        let Some(changes) = &mut self.changes else { return std::future::pending().await };
+        if let Err(error) = changes.wait().await {
+            tracing::error!(%error, "log files are watched no longer");
+            self.changes = None;
+        }
+    }
+}
+
 async fn follow(
     mut tailer: Tailer,
     pods: &Handle,
     out: mpsc::Sender<(LogLines, OnDurable)>,
+    mut watched: Watched,
     shutdown: &tokio_util::sync::CancellationToken,
 ) -> std::io::Result<()> {
     let (mut next_scan_ms, mut next_save_ms) = (0, 0);
     let mut waiting = std::collections::VecDeque::new();
+    let mut active_until_ms = 0;
     loop {
         let now_ms = clock::now_ms();
+        let mounts = pods.log_mounts();
+        // Volumes are deep and foreign: they are not watched.
+        if watched.take_changed() || tailer.is_waiting() || !mounts.is_empty() {
+            active_until_ms = now_ms + ACTIVE_MS;
+        }
+        let is_active = now_ms < active_until_ms;
         if now_ms >= next_scan_ms {
             next_scan_ms = now_ms + SCAN_MS;
-            tailer.scan(&pods.log_mounts(), now_ms);
+            tailer.scan(&mounts, now_ms);
         } else {
             tailer.scan_urgent(now_ms);
         }
@@ -114,7 +165,8 @@ async fn follow(
             permit.send(block);
         }
         let pause = match (idle, waiting.is_empty()) {
-            (true, _) => PAUSE,
+            (true, _) if is_active => PAUSE,
+            (true, _) => IDLE,
             (false, false) => SHORT_PAUSE,
             (false, true) => Duration::ZERO,
         };
@@ -124,6 +176,7 @@ async fn follow(
         tokio::select! {
             () = shutdown.cancelled() => return tailer.save_if_moved(),
             () = tokio::time::sleep(pause) => {}
+            () = watched.wait(), if pause == IDLE => {}
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use binnacle_proto::LabelsBuilder;
 
+use super::descriptors;
 use super::emit::{self, Devices};
 use super::network::Networks;
 use super::oom::{Ledger, Listener};
@@ -17,6 +18,13 @@ use crate::identity::{Container, Place, Registry, SANDBOX, place};
 use crate::kernel::Buffer;
 use crate::sample::{Page, Series};
 use crate::selfmetrics::{Gauge, SelfMetrics};
+use crate::watch::{Watch, What};
+
+/// Time between two walks through all cgroups when nothing is seen to change, in milliseconds.
+const RESCAN_MS: i64 = 60_000;
+
+/// How often a walk is repeated because it found cgroups that were not watched yet.
+const MAX_WALKS: usize = 3;
 
 /// All cgroups known, with their open files and series.
 pub(crate) struct Containers {
@@ -28,6 +36,12 @@ pub(crate) struct Containers {
     oom: Ledger,
     devices: Devices,
     networks: Networks,
+    /// Tells of new cgroups; without, all are walked through in each round.
+    watch: Option<Watch>,
+    next_scan_ms: i64,
+    /// Rounds so far: what is read seldom is read in turn.
+    rounds: u64,
+    proc: std::path::PathBuf,
     buffer: Buffer,
     count: Gauge,
     left_out: Gauge,
@@ -45,6 +59,10 @@ struct Known {
     /// OOM kills at the last look.
     kills: u64,
     listener: Option<Listener>,
+    /// Open files of its processes at the last look.
+    descriptors: Option<u64>,
+    /// Met since the last full round.
+    fresh: bool,
 }
 
 impl Containers {
@@ -67,16 +85,57 @@ impl Containers {
             oom: Ledger::default(),
             devices: Devices::new(&config.sys_root),
             networks: Networks::new(&config.proc_root),
+            watch: None,
+            next_scan_ms: 0,
+            rounds: 0,
+            proc: config.proc_root.clone(),
             buffer: Buffer::default(),
             count: metrics.gauge("binnacle_agent_cgroups", &[]),
             left_out: metrics.gauge("binnacle_agent_cgroups_left_out", &[]),
         }
     }
 
+    /// Relies on `watch` to tell of changes, instead of looking in every round.
+    pub(crate) fn watched_by(&mut self, watch: Watch) {
+        self.watch = Some(watch);
+    }
+
+    /// Finds cgroups that are new and reads them, without waiting for the next round. What has vanished
+    /// is for that round: only then are OOM kills settled.
+    pub(crate) fn collect_new(&mut self, samples: &mut Vec<(Series, f64)>) {
+        for _ in 0..MAX_WALKS {
+            let (found, _) = scan(&self.cgroups);
+            let new: Vec<(String, u64)> =
+                found.into_iter().filter(|(id, _)| !self.known.contains_key(id)).collect();
+            if new.is_empty() {
+                break;
+            }
+            for (id, inode) in new {
+                self.watch_children(&id);
+                if let Some(known) = self.meet(&id, inode) {
+                    self.known.insert(id, known);
+                }
+            }
+        }
+        for known in self.known.values_mut().filter(|known| known.fresh) {
+            known.fresh = false;
+            let usage = known.reader.read(&mut self.buffer);
+            let mut scrape = known.page.scrape(samples);
+            emit::emit(&usage, &mut self.devices, &mut scrape);
+            scrape.finish();
+        }
+        self.count.set(self.known.len() as f64);
+    }
+
     /// Reads all of them into `samples`. What has vanished since the last round ends.
     pub(crate) fn collect(&mut self, now_ms: i64, samples: &mut Vec<(Series, f64)>) {
         self.oom.begin(now_ms);
-        self.discover(now_ms, samples);
+        self.rounds += 1;
+        let changed = self.watch.as_ref().is_none_or(Watch::take_changed);
+        if changed || now_ms >= self.next_scan_ms {
+            self.next_scan_ms = now_ms + RESCAN_MS;
+            self.discover(now_ms, samples);
+        }
         let generation = self.registry.generation();
         // Backwards: containers before their pods, which account for them.
         for (id, known) in self.known.iter_mut().rev() {
@@ -94,8 +153,16 @@ impl Containers {
                 }
             }
             let usage = known.reader.read(&mut self.buffer);
+            if usage.processes.is_some_and(|count| count > 0)
+                && (known.descriptors.is_none() || descriptors::is_due(self.rounds, known.inode))
+            {
+                let pids = known.reader.processes(&mut self.buffer, descriptors::MAX_PROCESSES);
+                known.descriptors = descriptors::count(&self.proc, &pids);
+            }
+            known.fresh = false;
             let mut scrape = known.page.scrape(samples);
             emit::emit(&usage, &mut self.devices, &mut scrape);
+            scrape.maybe("container_file_descriptors", &[], known.descriptors.map(|count| count as f64));
             if known.identity.as_ref().is_some_and(|who| who.container == SANDBOX)
                 && known.place.container_id.is_some()
                 && let Some(pid) = usage.a_process
@@ -129,7 +196,20 @@ impl Containers {
     }
 
     fn discover(&mut self, now_ms: i64, samples: &mut Vec<(Series, f64)>) {
-        let (found, left_out) = scan(&self.cgroups);
+        let (mut found, mut left_out) = scan(&self.cgroups);
+        // What was made in a cgroup before it was watched is found by looking once more.
+        for _ in 1..MAX_WALKS {
+            if self.watch.is_none() || found.keys().all(|id| self.known.contains_key(id)) {
+                break;
+            }
+            found.keys().filter(|id| !self.known.contains_key(*id)).for_each(|id| self.watch_children(id));
+            let again = scan(&self.cgroups);
+            let is_same = again.0.len() == found.len();
+            (found, left_out) = again;
+            if is_same {
+                break;
+            }
+        }
         let gone: Vec<String> = self.known.keys().filter(|id| !found.contains_key(*id)).cloned().collect();
         for id in gone {
             if let Some(mut known) = self.known.remove(&id) {
@@ -158,6 +238,16 @@ impl Containers {
         self.left_out.set(left_out as f64);
     }
 
+    /// Watches the cgroup for new ones in it, in one hierarchy: engines make a container's in all of them.
+    fn watch_children(&self, id: &str) {
+        let Some(watch) = &self.watch else { return };
+        let order =
+            [Controller::Memory, Controller::Cpu, Controller::Pids, Controller::Cpuacct, Controller::Io];
+        if let Some(dir) = order.into_iter().find_map(|controller| self.cgroups.dir(controller, id)) {
+            watch.add(&dir, What::Names);
+        }
+    }
+
     /// Keeps what was counted in a cgroup that is gone.
     fn bury(&mut self, id: &str, known: &mut Known, now_ms: i64) {
         if let Some((pod, container)) = in_pod(id, &known.place, known.identity.as_deref()) {
@@ -184,6 +274,8 @@ impl Containers {
             started: started(&self.cgroups, id),
             kills: 0,
             listener: is_container.then(|| listen(&self.cgroups, id)).flatten(),
+            descriptors: None,
+            fresh: true,
         })
     }
 }

@@ -72,6 +72,12 @@ impl Reader {
         }
     }
 
+    /// The processes in this very cgroup, at most `most`.
+    pub(crate) fn processes(&mut self, buffer: &mut Buffer, most: usize) -> Vec<u32> {
+        let text = self.processes.as_mut().and_then(|file| file.read(buffer)).unwrap_or_default();
+        text.lines().take(most).filter_map(|pid| pid.parse().ok()).collect()
+    }
+
     /// Reads everything anew. What has vanished is absent.
     pub(crate) fn read(&mut self, buffer: &mut Buffer) -> Usage {
         let mut usage = Usage::default();

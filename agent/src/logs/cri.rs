@@ -43,7 +43,7 @@ pub(super) fn parse(line: &[u8]) -> Option<Piece<'_>> {
 }
 
 /// RFC 3339 with up to nine decimals. The common case, UTC, is read by hand.
-fn time_ns(text: &[u8]) -> Option<i64> {
+pub(super) fn time_ns(text: &[u8]) -> Option<i64> {
     if let (Some(b"Z"), Some(b"."), true) = (text.get(text.len() - 1..), text.get(19..20), text.len() <= 30) {
         let number = |from: usize, to: usize| -> Option<i64> {
             text[from..to]

@@ -13,6 +13,9 @@ use super::checkpoint::Entry;
 use super::content::{Content, Inode, Print};
 use super::join::Joiner;
 use super::ledger::Ledger;
+use super::rate::Rate;
+use super::trace::Traces;
+use crate::config;
 use crate::uplink::LogLines;
 
 /// How long a rotated file is still watched after its successor is there: the writer may not have turned yet.
@@ -31,6 +34,8 @@ pub(super) enum Format {
     Cri,
     /// Plain lines.
     Raw,
+    /// Docker's JSON lines.
+    Docker,
 }
 
 /// Which files make a group.
@@ -78,6 +83,11 @@ pub(super) struct Group {
     tails: Vec<Tail>,
     finished: Vec<Entry>,
     joiner: Joiner,
+    /// Traces that wait for more; `None` when lines are not to be put together.
+    traces: Option<Traces>,
+    rate: Rate,
+    /// Text of a piece that is not in the file as it is.
+    unescaped: Vec<u8>,
     last_ns: i64,
     next_file: u64,
     /// Files known to need nothing, by what they looked like then.
@@ -127,6 +137,7 @@ impl Group {
         labels: Vec<Labels>,
         ledger: Ledger,
         entries: &[Entry],
+        reading: &config::Logs,
         now_ms: i64,
     ) -> Self {
         let mut group = Self {
@@ -137,6 +148,9 @@ impl Group {
             tails: Vec::new(),
             finished: Vec::new(),
             joiner: Joiner::default(),
+            traces: reading.join_traces.then(Traces::default),
+            rate: Rate::new(reading.max_bytes_per_second),
+            unescaped: Vec::new(),
             last_ns: 0,
             next_file: 0,
             settled: HashMap::new(),
@@ -242,6 +256,17 @@ impl Group {
     /// Whether nothing is left of it, neither on disk nor to be sent.
     pub(super) fn is_over(&self) -> bool {
         self.empty && self.tails.is_empty() && self.finished.is_empty()
+    }
+
+    /// Whether time alone brings something to do.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.wants_scan() || self.rate.is_spent() || self.traces.as_ref().is_some_and(Traces::is_waiting)
+    }
+
+    /// The directory and the files that it reads.
+    pub(super) fn paths(&self) -> (&std::path::Path, impl Iterator<Item = &std::path::Path>) {
+        let open = self.tails.iter().filter(|tail| tail.content.is_some() && !tail.drained);
+        (&self.files.dir, open.map(|tail| tail.path.as_path()))
     }
 
     /// Whether a file is being looked for: the next scan should come soon.

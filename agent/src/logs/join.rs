@@ -1,6 +1,7 @@
 //! Puts the pieces of a line together, across blocks and across files.
 
 use super::cri::{Piece, Stream};
+use super::trace::Whole;
 use crate::uplink::Line;
 
 /// Longest line that is put together, in bytes; what is longer is cut.
@@ -26,10 +27,17 @@ pub(super) struct Joiner {
 impl Joiner {
     /// Takes a piece at `start`…`end` of `file`. Returns the line that ended with it, and how many bytes of it were
     /// cut off.
-    pub(super) fn take(&mut self, piece: &Piece<'_>, file: u64, start: u64, end: u64) -> Option<(Line, u64)> {
+    pub(super) fn take(
+        &mut self,
+        piece: &Piece<'_>,
+        file: u64,
+        start: u64,
+        end: u64,
+    ) -> Option<(Whole, u64)> {
         let slot = &mut self.begun[piece.stream as usize];
         if piece.full && slot.is_none() && piece.text.len() <= MAX_LINE {
-            return Some((line(piece.time_ns, piece.text.to_vec(), end), 0));
+            let line = line(piece.time_ns, piece.text.to_vec(), end);
+            return Some((Whole { line, file, begun: (file, start) }, 0));
         }
         let begun = slot.get_or_insert_with(|| Begun {
             file,
@@ -45,7 +53,10 @@ impl Joiner {
         if !piece.full {
             return None;
         }
-        slot.take().map(|begun| (line(begun.time_ns, begun.text, end), begun.cut))
+        slot.take().map(|begun| {
+            let line = line(begun.time_ns, begun.text, end);
+            (Whole { line, file, begun: (begun.file, begun.start) }, begun.cut)
+        })
     }
 
     /// Where in `file` the earliest begun line begins: up to there all lines are whole.
@@ -78,11 +89,12 @@ mod tests {
     fn streams_do_not_mix_and_the_first_piece_says_where_it_begins() {
         let mut joiner = Joiner::default();
         assert!(joiner.take(&piece(Stream::Stdout, false, b"one "), 1, 0, 10).is_none());
-        let (line, cut) = joiner.take(&piece(Stream::Stderr, true, b"oops"), 1, 10, 20).unwrap();
-        assert_eq!((line.line.as_slice(), cut), (b"oops".as_slice(), 0));
+        let (whole, cut) = joiner.take(&piece(Stream::Stderr, true, b"oops"), 1, 10, 20).unwrap();
+        assert_eq!((whole.line.line.as_slice(), cut), (b"oops".as_slice(), 0));
         assert_eq!((joiner.begun_in(1), joiner.begun_in(2)), (Some(0), None));
-        let (line, _) = joiner.take(&piece(Stream::Stdout, true, b"line"), 2, 0, 8).unwrap();
-        assert_eq!((line.line.as_slice(), line.end_offset), (b"one line".as_slice(), 8));
+        let (whole, _) = joiner.take(&piece(Stream::Stdout, true, b"line"), 2, 0, 8).unwrap();
+        assert_eq!((whole.line.line.as_slice(), whole.line.end_offset), (b"one line".as_slice(), 8));
+        assert_eq!((whole.file, whole.begun), (2, (1, 0)));
         assert_eq!(joiner.begun_in(1), None);
     }
 
@@ -91,8 +103,8 @@ mod tests {
         let mut joiner = Joiner::default();
         let long = vec![b'x'; MAX_LINE];
         joiner.take(&piece(Stream::Stdout, false, &long), 1, 0, 1);
-        let (line, cut) = joiner.take(&piece(Stream::Stdout, true, b"tail"), 1, 1, 2).unwrap();
-        assert_eq!((line.line.len(), cut), (MAX_LINE, 4));
+        let (whole, cut) = joiner.take(&piece(Stream::Stdout, true, b"tail"), 1, 1, 2).unwrap();
+        assert_eq!((whole.line.line.len(), cut), (MAX_LINE, 4));
         joiner.take(&piece(Stream::Stderr, false, b"half"), 1, 2, 3);
         assert_eq!(joiner.give_up(9).len(), 1);
         assert_eq!(joiner.begun_in(1), None);

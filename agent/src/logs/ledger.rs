@@ -13,6 +13,10 @@ pub(super) struct Ledger {
     pub(super) bytes_lost: Counter,
     /// Of lines longer than the longest.
     pub(super) bytes_cut: Counter,
+    /// Lines that became part of the line before: frames of a trace.
+    pub(super) joined: Counter,
+    /// Turns that were left out because the container writes faster than it may.
+    pub(super) limited: Counter,
     /// Lines that were not of the CRI format.
     pub(super) malformed: Counter,
 }
@@ -28,6 +32,8 @@ impl Ledger {
             bytes_acked: counter("binnacle_agent_log_bytes_acked_total"),
             bytes_lost: counter("binnacle_agent_log_bytes_lost_total"),
             bytes_cut: counter("binnacle_agent_log_bytes_cut_total"),
+            joined: counter("binnacle_agent_log_lines_joined_total"),
+            limited: counter("binnacle_agent_log_turns_limited_total"),
             malformed: counter("binnacle_agent_log_lines_malformed_total"),
         }
     }

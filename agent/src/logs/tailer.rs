@@ -11,12 +11,15 @@ use binnacle_proto::Labels;
 use parking_lot::Mutex;
 
 use super::checkpoint::Checkpoint;
+use super::engine;
 use super::group::{Files, Format, Group, Stored, Unit};
 use super::hostpath::{self, HostFile};
 use super::ledger::Ledger;
+use crate::config;
 use crate::pods::LogMount;
 use crate::selfmetrics::SelfMetrics;
 use crate::uplink::{LogLines, OnDurable};
+use crate::watch::{Watch, What};
 
 /// Units of one group read in a row before the next group has its turn.
 const TURN_UNITS: usize = 4;
@@ -31,6 +34,9 @@ pub(super) struct Setup {
     pub(super) pod_log_dir: PathBuf,
     pub(super) checkpoint: PathBuf,
     pub(super) metrics: SelfMetrics,
+    pub(super) reading: config::Logs,
+    /// Told what to watch, if there is one.
+    pub(super) watch: Option<Watch>,
 }
 
 /// Units that were stored, by group: written by the uplink, taken by the tailer.
@@ -65,6 +71,7 @@ impl Tailer {
     /// Looks for new, renamed and vanished files everywhere.
     pub(super) fn scan(&mut self, mounts: &[LogMount], now_ms: i64) {
         self.find_containers(now_ms);
+        self.find_docker(now_ms);
         for file in hostpath::find(mounts) {
             self.take_file(file, now_ms);
         }
@@ -76,6 +83,56 @@ impl Tailer {
         for key in over {
             self.groups.remove(&key);
             self.checkpoint.set(&key, Vec::new());
+        }
+        self.watch_all();
+    }
+
+    /// Watches everything that may bring new lines or new files.
+    fn watch_all(&self) {
+        let Some(watch) = &self.setup.watch else { return };
+        for dir in [&self.setup.pod_log_dir, &self.setup.reading.docker_dir] {
+            watch.add(dir, What::Names);
+        }
+        for pod in fs::read_dir(&self.setup.pod_log_dir).into_iter().flatten().flatten() {
+            watch.add(&pod.path(), What::Names);
+        }
+        for group in self.groups.values() {
+            let (dir, files) = group.paths();
+            watch.add(dir, What::Names);
+            files.for_each(|file| watch.add(file, What::Content));
+        }
+    }
+
+    /// Whether there may be something to do though nothing is written.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.groups.values().any(Group::is_waiting)
+    }
+
+    /// Docker's containers have a directory each, named by their id.
+    fn find_docker(&mut self, now_ms: i64) {
+        let dir = self.setup.reading.docker_dir.clone();
+        let known = self
+            .checkpoint
+            .keys()
+            .into_iter()
+            .filter_map(|key| key.strip_prefix("docker/").map(str::to_owned));
+        let found: Vec<String> = known.chain(names(&dir)).collect();
+        for id in found {
+            let key = format!("docker/{id}");
+            if self.groups.contains_key(&key) {
+                continue;
+            }
+            let Some(name) = engine::docker_name(&dir.join(&id)) else {
+                if !dir.join(&id).exists() {
+                    self.checkpoint.set(&key, Vec::new());
+                }
+                continue;
+            };
+            let base = Some(format!("{id}-json.log"));
+            let files = Files { format: Format::Docker, dir: dir.join(&id), base, since_ms: 0 };
+            let labels = ["stdout", "stderr"].map(|stream| self.labels("", "", &name, stream, "")).to_vec();
+            let ledger = Ledger::of(&self.setup.metrics, "", "", &name);
+            self.add(key, files, labels, ledger, now_ms);
         }
     }
 
@@ -143,7 +200,8 @@ impl Tailer {
             }
             return;
         }
-        let group = Group::new(&key, files, labels, ledger, self.checkpoint.group(&key), now_ms);
+        let entries = self.checkpoint.group(&key);
+        let group = Group::new(&key, files, labels, ledger, entries, &self.setup.reading, now_ms);
         self.groups.insert(key, group);
     }
 
@@ -245,10 +303,6 @@ fn blocks(key: &str, unit: Unit, acked: &Acked) -> Vec<(LogLines, OnDurable)> {
 
 /// Directories of containers: of the pod and of the container.
 fn containers(pod_log_dir: &Path) -> Vec<(String, String)> {
-    let names = |dir: &Path| -> Vec<String> {
-        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
-    };
     let mut found = Vec::new();
     for pod in names(pod_log_dir) {
         for container in names(&pod_log_dir.join(&pod)) {
@@ -256,4 +310,9 @@ fn containers(pod_log_dir: &Path) -> Vec<(String, String)> {
         }
     }
     found
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }

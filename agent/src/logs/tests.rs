@@ -65,13 +65,23 @@ struct Bench {
     metrics: crate::selfmetrics::SelfMetrics,
 }
 
+fn reading(dir: &Path) -> crate::config::Logs {
+    crate::config::Logs { max_bytes_per_second: 0, join_traces: true, docker_dir: dir.join("docker") }
+}
+
 fn open(dir: &Path, metrics: &crate::selfmetrics::SelfMetrics) -> Tailer {
+    open_with(dir, metrics, reading(dir))
+}
+
+fn open_with(dir: &Path, metrics: &crate::selfmetrics::SelfMetrics, reading: crate::config::Logs) -> Tailer {
     Tailer::open(Setup {
         node: "alpha".to_owned(),
         job: "kubelet".to_owned(),
         pod_log_dir: dir.join("pods"),
         checkpoint: dir.join("logs.json"),
         metrics: metrics.clone(),
+        reading,
+        watch: None,
     })
     .unwrap()
 }
@@ -371,4 +381,103 @@ fn a_line_without_end_is_cut_and_what_follows_is_whole() {
     assert!(lines[0].len() <= join::MAX_LINE && lines[0].starts_with("xxx"));
     assert_eq!(lines[1..], ["not of the format", "fine"]);
     assert!(bench.metrics.render().contains("binnacle_agent_log_lines_malformed_total"));
+}
+
+/// Makes the log directory of a container and gives the path of its log.
+fn container(dir: &Path, name: &str) -> PathBuf {
+    let container = dir.join(format!("pods/default_{name}_u1/main"));
+    fs::create_dir_all(&container).unwrap();
+    container.join("0.log")
+}
+
+const TRACE: [&str; 3] =
+    ["java.lang.IllegalStateException: broken", "\tat a.B.c(B.java:1)", "Caused by: java.io.IOException: x"];
+
+#[test]
+fn a_trace_becomes_one_record_by_the_next_line_by_time_and_by_the_end_of_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = container(dir.path(), "web");
+    let mut bench = Bench::new(dir.path());
+    let write = |lines: &[&str]| lines.iter().for_each(|line| append(&log, &cri("stderr", "F", line)));
+    write(&["before"]);
+    write(&TRACE);
+    write(&["after"]);
+    write(&TRACE);
+    bench.step(usize::MAX);
+    let whole = TRACE.join("\n");
+    assert_eq!(bench.lines("stderr"), ["before", &whole, "after"], "the second may go on");
+    // Killed while it is held: it is read again, and nothing is lost or twice.
+    bench.kill(0);
+    bench.step(usize::MAX);
+    assert_eq!(bench.lines("stderr").len(), 3);
+    for _ in 0..12 {
+        bench.step(usize::MAX);
+    }
+    assert_eq!(bench.lines("stderr"), ["before", &whole, "after", &whole]);
+    write(&TRACE[..2]);
+    bench.step(usize::MAX);
+    fs::rename(&log, log.with_file_name("0.log.20260101-000000")).unwrap();
+    write(&["next"]);
+    bench.settle();
+    assert_eq!(bench.lines("stderr")[4..], [TRACE[..2].join("\n"), "next".to_owned()]);
+    assert!(bench.metrics.render().contains("binnacle_agent_log_lines_joined_total"));
+}
+
+#[test]
+fn dockers_files_are_read_by_the_names_of_their_containers() {
+    let dir = tempfile::tempdir().unwrap();
+    let id = "4f0a8b1e2c3d4e5f60718293a4b5c6d7e8f9010203040506070809a0b0c0d0e0";
+    let folder = dir.path().join("docker").join(id);
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("config.v2.json"), r#"{"Name":"/web","Config":{"Labels":null}}"#).unwrap();
+    let log = folder.join(format!("{id}-json.log"));
+    let line = |stream: &str, text: &str| {
+        format!("{{\"log\":\"{text}\",\"stream\":\"{stream}\",\"time\":\"2026-01-01T00:00:00.5Z\"}}\n")
+    };
+    append(
+        &log,
+        &(line("stdout", "one\\n")
+            + &line("stdout", "tw")
+            + &line("stderr", "oops\\n")
+            + &line("stdout", "o\\n")),
+    );
+    let mut bench = Bench::new(dir.path());
+    bench.settle();
+    fs::rename(&log, folder.join(format!("{id}-json.log.1"))).unwrap();
+    append(&log, &line("stdout", "three\\n"));
+    bench.settle();
+    assert_eq!(bench.lines("stdout"), ["one", "two", "three"]);
+    assert_eq!(bench.lines("stderr"), ["oops"]);
+    assert_eq!(bench.server.labels[0].get("container"), Some("web"));
+    // A link below the pods' folder leads to such a file, too.
+    let target = dir.path().join("x-json.log");
+    append(&target, &line("stdout", "linked\\n"));
+    std::os::unix::fs::symlink(&target, container(dir.path(), "old")).unwrap();
+    bench.settle();
+    assert_eq!(bench.lines("stdout").last().map(String::as_str), Some("linked"));
+}
+
+#[test]
+fn a_flood_waits_and_the_others_do_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let (flood, calm) = (container(dir.path(), "flood"), container(dir.path(), "calm"));
+    let mut bench = Bench::new(dir.path());
+    let limited = crate::config::Logs { max_bytes_per_second: 100_000, ..reading(dir.path()) };
+    bench.tailer = open_with(dir.path(), &bench.metrics, limited);
+    let line = cri("stdout", "F", &"x".repeat(200));
+    append(&flood, &line.repeat(4_000));
+    for n in 0..10 {
+        append(&calm, &cri("stderr", "F", &n.to_string()));
+        bench.step(usize::MAX);
+        assert_eq!(bench.lines("stderr").len(), n + 1, "the calm one is not kept waiting");
+    }
+    let read = bench.lines("stdout").len() * line.len();
+    assert!((200_000..500_000).contains(&read), "{read} bytes in a second");
+    assert!(bench.metrics.render().lines().any(|line| {
+        line.starts_with("binnacle_agent_log_turns_limited_total")
+            && line.contains("flood")
+            && !line.ends_with(" 0")
+    }));
+    bench.settle();
+    assert_eq!(bench.lines("stdout").len(), 4_000, "nothing is lost");
 }

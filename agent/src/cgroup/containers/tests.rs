@@ -10,6 +10,9 @@ use binnacle_proto::is_stale;
 
 use super::*;
 use crate::clock;
+use crate::watch::Watch;
+
+mod families;
 
 const CONTAINER: &str = "4f0a8b1e2c3d4e5f60718293a4b5c6d7e8f9010203040506070809a0b0c0d0e0";
 const SUCCESSOR: &str = "5f0a8b1e2c3d4e5f60718293a4b5c6d7e8f9010203040506070809a0b0c0d0e0";
@@ -180,6 +183,35 @@ fn a_cgroup_that_vanishes_ends_and_one_that_becomes_known_changes_its_labels() {
     let samples = round(&mut containers);
     assert!(is_stale(one(&samples, "container_memory_usage_bytes", &id)));
     assert!(of(&round(&mut containers), "container_memory_usage_bytes", &id).is_empty());
+}
+
+#[tokio::test]
+async fn a_new_cgroup_is_seen_without_waiting_for_the_next_round() {
+    let tree = Tree::new();
+    tree.write("/", &[]);
+    let (mut containers, _) = containers(&tree.config);
+    let (watch, mut changes) = Watch::new("test", &SelfMetrics::default()).unwrap();
+    containers.watched_by(watch.clone());
+    round(&mut containers);
+    let id = format!("/kubepods/pod{UID}/{CONTAINER}");
+    tree.write(&id, &[("memory.current", "1000\n")]);
+    changes.wait().await.unwrap();
+    let mut samples = Vec::new();
+    containers.collect_new(&mut samples);
+    let is_new = |labels: &binnacle_proto::Labels| labels.get("id") == Some(id.as_str());
+    assert!(samples.iter().any(|(series, value)| is_new(series.labels()) && *value == 1000.0));
+    let before = samples.len();
+    containers.collect_new(&mut samples);
+    assert_eq!(samples.len(), before, "it is new once");
+    // Gone ones end in the next round, and what was made meanwhile in new ones is watched as well.
+    assert_eq!(one(&round(&mut containers), "container_memory_usage_bytes", CONTAINER), 1000.0);
+    tree.write(&format!("/kubepods/pod{UID}/{SUCCESSOR}"), &[("memory.current", "7\n")]);
+    changes.wait().await.unwrap();
+    tree.remove(&id);
+    changes.wait().await.unwrap();
+    let samples = round(&mut containers);
+    assert_eq!(one(&samples, "container_memory_usage_bytes", SUCCESSOR), 7.0);
+    assert!(is_stale(one(&samples, "container_memory_usage_bytes", CONTAINER)));
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub(super) fn place(format: Format, base: Option<&str>, name: &str) -> Option<Pl
             let (run, rest) = plain.split_once(".log")?;
             (run.parse().ok()?, rest)
         }
-        Format::Raw => (0, plain.strip_prefix(base?)?),
+        Format::Raw | Format::Docker => (0, plain.strip_prefix(base?)?),
     };
     if suffix.is_empty() {
         // A compressed file is never written to.

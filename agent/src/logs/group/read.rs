@@ -5,7 +5,9 @@ use std::io;
 use super::{Advance, Format, Group, Stored, TURN_MS, Tail, Unit};
 use crate::logs::content::{Content, HEAD_BYTES, Print, TAIL_BYTES};
 use crate::logs::cri::{self, Piece, Stream};
+use crate::logs::docker;
 use crate::logs::join::MAX_LINE;
+use crate::logs::trace::Whole;
 use crate::uplink::{Line, LogLines};
 
 /// Most bytes read at once: what becomes one unit.
@@ -29,6 +31,13 @@ impl Group {
     pub(in crate::logs) fn read(&mut self, buffer: &mut Vec<u8>, now_ns: i64) -> Option<Unit> {
         buffer.resize(READ_BYTES, 0);
         let now_ms = now_ns / 1_000_000;
+        if let Some(unit) = self.expired_traces(now_ns) {
+            return Some(unit);
+        }
+        if !self.rate.allows(now_ns) {
+            self.ledger.limited.add(1);
+            return None;
+        }
         for at in 0..self.tails.len() {
             if self.tails[at].drained {
                 continue;
@@ -94,6 +103,7 @@ impl Group {
             return Ok(Look::Quiet);
         }
         self.ledger.bytes_read.add(have as u64);
+        self.rate.spend(have as u64);
         Ok(Look::Data(self.take(at, &buffer[..have], now_ns)))
     }
 
@@ -132,29 +142,53 @@ impl Group {
     ) {
         let text = raw.strip_suffix(b"\n").unwrap_or(raw);
         let missing = (end - start).saturating_sub(raw.len() as u64);
-        if self.files.format == Format::Cri
-            && let Some(piece) = cri::parse(text)
-        {
-            if let Some((line, cut)) = self.joiner.take(&piece, file, start, end) {
+        if self.files.format != Format::Raw {
+            let mut unescaped = std::mem::take(&mut self.unescaped);
+            // Below the pods' folder there may be links to Docker's files.
+            let piece = cri::parse(text).or_else(|| docker::parse(text, &mut unescaped));
+            let piece = piece.unwrap_or_else(|| {
+                // Not of the format: passed on as it is rather than lost.
+                self.ledger.malformed.add(1);
+                Piece { time_ns: self.own_time(now_ns), stream: Stream::Stdout, full: true, text }
+            });
+            if let Some((whole, cut)) = self.joiner.take(&piece, file, start, end) {
                 self.ledger.bytes_cut.add(cut + missing);
-                lines[piece.stream as usize].push(line);
+                self.whole_line(piece.stream as usize, whole, now_ns, lines);
             }
+            self.unescaped = unescaped;
             return;
         }
-        let time_ns = now_ns.max(self.last_ns + 1);
-        self.last_ns = time_ns;
-        if self.files.format == Format::Cri {
-            // Not of the format: passed on as it is rather than lost.
-            self.ledger.malformed.add(1);
-            let whole = Piece { time_ns, stream: Stream::Stdout, full: true, text };
-            if let Some((line, _)) = self.joiner.take(&whole, file, start, end) {
-                lines[0].push(line);
-            }
-            return;
-        }
+        let time_ns = self.own_time(now_ns);
         let kept = &text[..text.len().min(MAX_LINE)];
         self.ledger.bytes_cut.add((text.len() - kept.len()) as u64 + missing);
-        lines[0].push(Line { time_ns, line: kept.to_vec(), end_offset: end, metadata: Vec::new() });
+        let line = Line { time_ns, line: kept.to_vec(), end_offset: end, metadata: Vec::new() };
+        self.whole_line(0, Whole { line, file, begun: (file, start) }, now_ns, lines);
+    }
+
+    /// The time of a line that says none: each later than the one before.
+    fn own_time(&mut self, now_ns: i64) -> i64 {
+        self.last_ns = now_ns.max(self.last_ns + 1);
+        self.last_ns
+    }
+
+    /// A line that is put together, unless it is of a trace that is not.
+    fn whole_line(&mut self, slot: usize, whole: Whole, now_ns: i64, lines: &mut [Vec<Line>; 2]) {
+        match &mut self.traces {
+            Some(traces) => {
+                if traces.take(slot, whole, now_ns, &mut lines[slot]) {
+                    self.ledger.joined.add(1);
+                }
+            }
+            None => lines[slot].push(whole.line),
+        }
+    }
+
+    /// Traces for which nothing came for long.
+    fn expired_traces(&mut self, now_ns: i64) -> Option<Unit> {
+        let (file, ended) = self.traces.as_mut()?.expired(now_ns)?;
+        let at = self.tails.iter().position(|tail| tail.id == file)?;
+        let begin = self.tails[at].offset;
+        Some(self.unit(at, begin, ended.map(|line| line.into_iter().collect())))
     }
 
     /// Puts lines into blocks, and finds how far they let the checkpoint move.
@@ -167,7 +201,7 @@ impl Group {
             stored.lines += lines.len() as u64;
             stored.bytes += lines.iter().map(|line| line.line.len() as u64).sum::<u64>();
             let stream = match self.files.format {
-                Format::Cri => Stream::NAMES[slot],
+                Format::Cri | Format::Docker => Stream::NAMES[slot],
                 Format::Raw => "file",
             };
             blocks.push(LogLines {
@@ -184,7 +218,9 @@ impl Group {
             return Unit { blocks, stored };
         }
         for tail in &mut self.tails {
-            let whole = self.joiner.begun_in(tail.id).unwrap_or(tail.offset).min(tail.offset);
+            let trace = self.traces.as_ref().and_then(|traces| traces.begun_in(tail.id));
+            let begun = [self.joiner.begun_in(tail.id), trace].into_iter().flatten().min();
+            let whole = begun.unwrap_or(tail.offset).min(tail.offset);
             if whole > tail.promised {
                 let print =
                     if whole == tail.offset { Print::of(&tail.recent) } else { tail.print_before(whole) };
@@ -198,15 +234,21 @@ impl Group {
     /// A file has ended without a line end: what is there is the last line.
     fn end_of_file(&mut self, at: usize, now_ns: i64) -> Option<Unit> {
         let tail = &mut self.tails[at];
-        if tail.pending_len == 0 {
+        let (start, file) = (tail.offset, tail.id);
+        let mut lines: [Vec<Line>; 2] = Default::default();
+        if tail.pending_len > 0 {
+            let raw = std::mem::take(&mut tail.pending);
+            tail.offset += std::mem::take(&mut tail.pending_len);
+            let end = tail.offset;
+            self.raw_line(&raw, file, start, end, now_ns, &mut lines);
+        } else if self.traces.as_ref().is_none_or(|traces| !traces.is_waiting()) {
             return None;
         }
-        let (start, file) = (tail.offset, tail.id);
-        let raw = std::mem::take(&mut tail.pending);
-        tail.offset += std::mem::take(&mut tail.pending_len);
-        let end = tail.offset;
-        let mut lines: [Vec<Line>; 2] = Default::default();
-        self.raw_line(&raw, file, start, end, now_ns, &mut lines);
+        // Ends are positions in a file: a trace does not go on in the next.
+        let ended = self.traces.as_mut().map(|traces| traces.end_of(file)).unwrap_or_default();
+        for (lines, line) in lines.iter_mut().zip(ended) {
+            lines.extend(line);
+        }
         Some(self.unit(at, start, lines))
     }
 
