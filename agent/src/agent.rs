@@ -9,7 +9,7 @@ use crate::cgroup::Cgroups;
 use crate::http::LastRound;
 use crate::identity::Registry;
 use crate::selfmetrics::SelfMetrics;
-use crate::{Config, Error, clock, collect, control, cri, http, logs, pods, uplink};
+use crate::{Config, Error, clock, collect, control, cri, http, logs, pods, scrape, uplink};
 
 /// What every task is given. Clones share everything.
 #[derive(Clone)]
@@ -60,6 +60,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let (pods, inbox, events) = pods::channel();
     tasks.spawn("pods", pods::run(context.clone(), inbox));
     tasks.spawn("control", control::run(context.clone(), pods.clone(), events));
+    tasks.spawn("scrape", scrape::run(context.clone(), pods.clone()));
     tasks.spawn("logs", logs::run(context.clone(), pods));
     tasks.spawn("cri", cri::run(context.clone()));
     tasks.spawn("collectors", collect::run(context.clone()));

@@ -4,6 +4,7 @@ mod flags;
 mod logs;
 mod parse;
 mod pods;
+mod scrape;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ pub use flags::Flags;
 pub use logs::Logs;
 use parse::{duration, optional_bytes, optional_cpu};
 pub use pods::Pods;
+pub use scrape::Scrape;
 
 /// Settings of the agent. Every field has a default; unknown fields are refused.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -65,6 +67,10 @@ pub struct Config {
     pub pods: Pods,
     /// How container logs are read.
     pub logs: Logs,
+    /// Files with `scrape_configs` as Prometheus has them: targets that this agent scrapes.
+    pub scrape_config_files: Vec<PathBuf>,
+    /// Bounds of scraping.
+    pub scrape: Scrape,
 }
 
 /// What a node offers to pods.
@@ -140,6 +146,8 @@ impl Default for Config {
             uplink: Uplink::default(),
             pods: Pods::default(),
             logs: Logs::default(),
+            scrape_config_files: Vec::new(),
+            scrape: Scrape::default(),
         }
     }
 }
@@ -223,6 +231,13 @@ impl Config {
                 "pods",
                 "log_max_bytes must be at least 4096, log_max_files at least 2",
             ));
+        }
+        let scrape = &self.scrape;
+        if scrape.max_targets == 0 || scrape.max_series == 0 || scrape.max_body_bytes == 0 {
+            return Err(Error::config("scrape", "max_targets, max_series and max_body_bytes must not be 0"));
+        }
+        if scrape.pod_job.is_empty() {
+            return Err(Error::config("scrape.pod_job", "must not be empty"));
         }
         Ok(self)
     }

@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! cgroup ─┐
-//! node  ──┼─ sample ─ uplink ══ Push ══► server
+//! node  ──┤
+//! scrape ─┼─ sample ─ uplink ══ Push ══► server
 //! logs  ──┘            └ spool              │
 //! pods  ◄──────────── control ══ Control ◄──┘
 //! ```
@@ -32,6 +33,7 @@ mod logs;
 mod node;
 mod pods;
 mod sample;
+mod scrape;
 mod selfmetrics;
 mod spool;
 mod uplink;

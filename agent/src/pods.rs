@@ -17,7 +17,7 @@ mod spec;
 mod state;
 
 pub(crate) use capacity::capacity;
-pub(crate) use handle::{Handle, Inbox, LogMount, Refusal, channel};
+pub(crate) use handle::{AnnotatedPod, Handle, Inbox, LogMount, Refusal, channel};
 pub use shim::shim;
 
 use crate::Error;

@@ -57,6 +57,9 @@ pub struct Flags {
     /// Where to serve the agent's own /metrics, e.g. 127.0.0.1:9095
     #[arg(long, value_name = "ADDRESS")]
     pub http: Option<SocketAddr>,
+    /// File with scrape_configs as Prometheus has them; may be given more than once
+    #[arg(long = "scrape-config", value_name = "FILE")]
+    pub scrape_config_files: Vec<PathBuf>,
     /// What becomes of the pods when the agent is told to stop
     #[arg(long, value_enum)]
     pub on_exit: Option<OnExit>,
@@ -85,6 +88,7 @@ impl Flags {
         set(&mut config.interval, self.interval);
         set(&mut config.labels, self.labels);
         set(&mut config.on_exit, self.on_exit);
+        config.scrape_config_files.extend(self.scrape_config_files);
         config.http = self.http.or(config.http);
         config.checked()
     }

@@ -1,5 +1,6 @@
 //! How the rest of the agent speaks with the pod runtime: bounded queues each way.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -67,12 +68,21 @@ pub(crate) struct LogMount {
     pub(crate) started_ms: i64,
 }
 
+/// A pod that runs, with what its annotations ask of the agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AnnotatedPod {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) annotations: BTreeMap<String, String>,
+}
+
 /// Asks the runtime for actions, and shows the state of its pods. Clones share the queue.
 #[derive(Clone)]
 pub(crate) struct Handle {
     requests: mpsc::SyncSender<Request>,
     statuses: watch::Receiver<Arc<Vec<node::PodStatus>>>,
     log_mounts: watch::Receiver<Arc<Vec<LogMount>>>,
+    annotated: watch::Receiver<Arc<Vec<AnnotatedPod>>>,
 }
 
 /// The runtime's end of the queues.
@@ -80,6 +90,7 @@ pub(crate) struct Inbox {
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) statuses: watch::Sender<Arc<Vec<node::PodStatus>>>,
     pub(super) log_mounts: watch::Sender<Arc<Vec<LogMount>>>,
+    pub(super) annotated: watch::Sender<Arc<Vec<AnnotatedPod>>>,
     pub(super) events: events::Sender<node::NodeEvent>,
 }
 
@@ -101,9 +112,16 @@ pub(crate) fn channel() -> (Handle, Inbox, events::Receiver<node::NodeEvent>) {
     let (requests_in, requests) = mpsc::sync_channel(MAX_REQUESTS);
     let (statuses_in, statuses) = watch::channel(Arc::default());
     let (mounts_in, log_mounts) = watch::channel(Arc::default());
+    let (annotated_in, annotated) = watch::channel(Arc::default());
     let (events_in, events) = events::channel(MAX_EVENTS);
-    let inbox = Inbox { requests, statuses: statuses_in, log_mounts: mounts_in, events: events_in };
-    (Handle { requests: requests_in, statuses, log_mounts }, inbox, events)
+    let inbox = Inbox {
+        requests,
+        statuses: statuses_in,
+        log_mounts: mounts_in,
+        annotated: annotated_in,
+        events: events_in,
+    };
+    (Handle { requests: requests_in, statuses, log_mounts, annotated }, inbox, events)
 }
 
 impl Handle {
@@ -136,6 +154,11 @@ impl Handle {
     /// Host paths that the pods' containers write to.
     pub(crate) fn log_mounts(&self) -> Arc<Vec<LogMount>> {
         self.log_mounts.borrow().clone()
+    }
+
+    /// Pods that run and have annotations; marked as changed when they change.
+    pub(crate) fn annotated(&self) -> watch::Receiver<Arc<Vec<AnnotatedPod>>> {
+        self.annotated.clone()
     }
 
     async fn ask(&self, request: impl FnOnce(oneshot::Sender<Answer>) -> Request) -> Answer {

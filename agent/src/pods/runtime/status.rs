@@ -6,7 +6,7 @@ use binnacle_proto::node;
 
 use super::command::read_adj;
 use super::{PodEntry, Runtime};
-use crate::pods::LogMount;
+use crate::pods::{AnnotatedPod, LogMount};
 
 /// Says which files on host paths are logs: paths as the container sees them, with `*`, separated by commas.
 const LOGS_ANNOTATION: &str = "binnacle.io/logs";
@@ -27,6 +27,23 @@ impl Runtime {
             let changed = **shown != mounts;
             if changed {
                 *shown = Arc::new(mounts);
+            }
+            changed
+        });
+        let annotated =
+            self.pods.values().filter(|entry| !entry.live.is_empty()).map(|entry| &entry.record.pod);
+        let annotated: Vec<AnnotatedPod> = annotated
+            .filter(|pod| !pod.annotations.is_empty())
+            .map(|pod| AnnotatedPod {
+                namespace: pod.namespace.clone(),
+                name: pod.name.clone(),
+                annotations: pod.annotations.clone(),
+            })
+            .collect();
+        self.inbox.annotated.send_if_modified(|shown| {
+            let changed = **shown != annotated;
+            if changed {
+                *shown = Arc::new(annotated);
             }
             changed
         });

@@ -1,0 +1,210 @@
+//! Prometheus-style targets: discovered, scraped, relabelled, handed over as samples.
+//!
+//! ```text
+//! scrape_configs ─┐
+//! files of targets┼─► targets ─► workers ── HTTP ── exposition ─ relabelling ─► uplink
+//! pods' annotations┘             (one a target)
+//! ```
+//! What Prometheus does, the agent does: names, labels, `up` and its companions, staleness markers. A failed scrape is
+//! `up 0` and a line in the log; it never stops another.
+
+mod auth;
+mod cache;
+mod client;
+mod config;
+mod discover;
+mod exposition;
+mod md5;
+mod relabel;
+mod target;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use binnacle_proto::Labels;
+use hashbrown::{HashMap, HashSet};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use twox_hash::XxHash3_64;
+
+use crate::Error;
+use crate::agent::Context;
+use crate::pods::Handle;
+use crate::selfmetrics::Gauge;
+use cache::Room;
+use config::Job;
+use discover::Files;
+use target::Target;
+use worker::{Counters, Shared, Worker};
+
+/// Time between two looks for other targets.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Scrapes until shutdown.
+///
+/// # Errors
+/// When a file of scrape configurations is not in order, and when a worker dies.
+pub(crate) async fn run(context: Context, pods: Handle) -> Result<(), Error> {
+    let settings = &context.config.scrape;
+    let jobs = config::load(&context.config.scrape_config_files)
+        .map_err(|e| Error::ConfigFile { path: e.file.clone(), problem: e.to_string() })?;
+    let pod_job = Arc::new(Job::of_pods(&settings.pod_job, context.config.interval));
+    let shared = Shared {
+        uplink: context.uplink.clone(),
+        metrics: context.metrics.clone(),
+        room: Room::new(settings.max_series),
+        max_body: settings.max_body_bytes,
+        seed: XxHash3_64::oneshot(context.config.node.as_bytes()),
+        shutdown: context.shutdown.clone(),
+        counters: Counters::new(&context.metrics),
+    };
+    let mut targets = Targets {
+        files: Files::new(&context.metrics),
+        jobs,
+        pod_job,
+        running: HashMap::new(),
+        workers: JoinSet::new(),
+        crowded: BTreeMap::new(),
+        said: HashSet::new(),
+        gauges: Gauges::new(&context),
+        max_targets: settings.max_targets,
+        node: context.config.node.clone(),
+        shared,
+    };
+    let annotations = settings.pod_annotations;
+    let shutdown = context.shutdown.clone();
+    drop(context);
+    let mut annotated = pods.annotated();
+    let mut ticks = tokio::time::interval(LOOK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut first = true;
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            _ = ticks.tick() => {}
+        }
+        let files_changed = targets.files.refresh(targets.jobs.iter().flat_map(|job| &job.files));
+        let pods_changed = annotated.has_changed().unwrap_or(false);
+        if std::mem::take(&mut first) || files_changed || pods_changed {
+            let pods = annotated.borrow_and_update().clone();
+            targets.update(if annotations { &pods } else { &[] });
+        }
+        targets.gauges.series.set(targets.shared.room.used() as f64);
+        while let Some(ended) = targets.workers.try_join_next() {
+            ended.map_err(|e| Error::Task { task: "scrape", reason: e.to_string() })?;
+        }
+    }
+    while targets.workers.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// What is scraped now.
+struct Targets {
+    jobs: Vec<Arc<Job>>,
+    pod_job: Arc<Job>,
+    files: Files,
+    running: HashMap<(String, Labels, String), CancellationToken>,
+    workers: JoinSet<()>,
+    /// By job: whether it has more targets than its `target_limit`.
+    crowded: BTreeMap<String, Arc<AtomicBool>>,
+    /// Complaints about targets that were made already.
+    said: HashSet<String>,
+    gauges: Gauges,
+    max_targets: usize,
+    node: String,
+    shared: Shared,
+}
+
+struct Gauges {
+    targets: Gauge,
+    dropped: Gauge,
+    refused: Gauge,
+    left_out: Gauge,
+    series: Gauge,
+}
+
+impl Gauges {
+    fn new(context: &Context) -> Self {
+        let gauge = |name| context.metrics.gauge(name, &[]);
+        Self {
+            targets: gauge("binnacle_agent_scrape_targets"),
+            dropped: gauge("binnacle_agent_scrape_targets_dropped"),
+            refused: gauge("binnacle_agent_scrape_targets_refused"),
+            left_out: gauge("binnacle_agent_scrape_targets_left_out"),
+            series: gauge("binnacle_agent_scrape_series"),
+        }
+    }
+}
+
+impl Targets {
+    /// Starts what is missing and stops what is no target any more.
+    fn update(&mut self, pods: &[crate::pods::AnnotatedPod]) {
+        let (mut wanted, mut dropped, mut refused) = (Vec::new(), 0u32, 0u32);
+        let mut complaints: Vec<(String, String)> = Vec::new();
+        let pod_targets = pods.iter().filter_map(|pod| match discover::of_pod(pod, &self.node) {
+            Ok(labels) => Some((self.pod_job.clone(), labels?)),
+            Err(problem) => {
+                complaints.push((format!("pod {}/{}", pod.namespace, pod.name), problem));
+                None
+            }
+        });
+        let mut all: Vec<(Arc<Job>, Labels)> = pod_targets.collect();
+        for job in &self.jobs {
+            all.extend(discover::found(job, &self.files).into_iter().map(|labels| (job.clone(), labels)));
+        }
+        for (job, labels) in all {
+            match Target::new(&job, &labels) {
+                Ok(Some(target)) => wanted.push(target),
+                Ok(None) => dropped += 1,
+                Err(problem) => complaints.push((format!("{}: {labels}", job.name), problem)),
+            }
+        }
+        for (target, problem) in complaints {
+            refused += 1;
+            if self.said.len() < self.max_targets && self.said.insert(format!("{target}: {problem}")) {
+                tracing::warn!(target, problem, "not a target");
+            }
+        }
+        let left_out = wanted.len().saturating_sub(self.max_targets);
+        if left_out > 0 {
+            tracing::error!(left_out, limit = self.max_targets, "too many targets (scrape.max_targets)");
+            wanted.truncate(self.max_targets);
+        }
+        self.count_jobs(&wanted);
+        let keys: HashSet<_> = wanted.iter().map(Target::key).collect();
+        self.running.retain(|key, stop| {
+            let keep = keys.contains(key);
+            if !keep {
+                stop.cancel();
+            }
+            keep
+        });
+        for target in wanted {
+            let key = target.key();
+            if self.running.contains_key(&key) {
+                continue;
+            }
+            let crowded = self.crowded.entry(target.job.name.clone()).or_default().clone();
+            let stop = CancellationToken::new();
+            self.workers.spawn(Worker::new(target, self.shared.clone(), crowded).run(stop.clone()));
+            self.running.insert(key, stop);
+        }
+        self.gauges.targets.set(self.running.len() as f64);
+        self.gauges.dropped.set(f64::from(dropped));
+        self.gauges.refused.set(f64::from(refused));
+        self.gauges.left_out.set(left_out as f64);
+    }
+
+    /// Notes which jobs have too many targets.
+    fn count_jobs(&mut self, wanted: &[Target]) {
+        for job in &self.jobs {
+            let count = wanted.iter().filter(|target| target.job.name == job.name).count() as u64;
+            let crowded = self.crowded.entry(job.name.clone()).or_default();
+            crowded.store(job.limits.targets > 0 && count > job.limits.targets, Ordering::Relaxed);
+        }
+    }
+}
