@@ -71,6 +71,10 @@ bench: build ## Beside VictoriaMetrics and Prometheus; BENCH="--series 100000 --
 	@tests/peers.sh
 	@$(BIN)/binnacle-bench $(BENCH)
 
+.PHONY: bench-agent
+bench-agent: build ## The agent on a node with 100 containers, beside node_exporter (root, cgroup v1)
+	@$(BIN)/binnacle-bench-agent $(BENCH)
+
 .PHONY: check
 check: ## What a change must pass before review: format, clippy, licences, docs
 	$(CARGO) fmt --all --check

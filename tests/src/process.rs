@@ -233,6 +233,25 @@ impl Agent {
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
+
+    /// Asks it to stop and waits.
+    ///
+    /// # Errors
+    /// When it does not end within a minute.
+    pub async fn stop(&mut self) -> Result<ExitStatus> {
+        let pid = Pid::from_raw(self.child.id() as i32).context("no process")?;
+        kill_process(pid, Signal::TERM)?;
+        let started = now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if started.elapsed() > Duration::from_secs(60) {
+                bail!("the agent did not end within a minute:\n{}", self.log());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
 }
 
 impl Drop for Agent {
