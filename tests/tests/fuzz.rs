@@ -76,9 +76,10 @@ fn endpoints() -> Vec<Endpoint> {
             path: "/loki/api/v1/push",
             headers: JSON,
             snappy: false,
-            seeds: vec![form(
-                r#"{"streams":[{"stream":{"a":"b"},"values":[["1700000000000000000","x\u00e9",{"t":"1"}]]}]}"#,
-            )],
+            seeds: vec![form(&format!(
+                r#"{{"streams":[{{"stream":{{"a":"b"}},"values":[["{}000000","x\u00e9",{{"t":"1"}}]]}}]}}"#,
+                now_ms()
+            ))],
         },
         Endpoint { path: "/loki/api/v1/push", headers: PROTOBUF, snappy: true, seeds: vec![push_request()] },
         Endpoint { path: "/otlp/v1/logs", headers: PROTOBUF, snappy: false, seeds: vec![otlp_logs()] },
@@ -138,11 +139,21 @@ fn field(number: u8, content: &[u8]) -> Vec<u8> {
     out
 }
 
+/// A value of now: what is older than the retention would be refused.
 fn sample() -> Vec<u8> {
     let mut out = vec![0x09];
     out.extend_from_slice(&1.5f64.to_le_bytes());
-    out.extend_from_slice(&[0x10, 0x80, 0xd0, 0x95, 0xff, 0xbc, 0x31]);
+    out.push(0x10);
+    push_varint(&mut out, now_ms() as u64);
     out
+}
+
+fn push_varint(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
 }
 
 fn write_request() -> Vec<u8> {
@@ -166,7 +177,9 @@ fn read_request() -> Vec<u8> {
 }
 
 fn push_request() -> Vec<u8> {
-    let entry = [field(1, &[0x08, 0x80, 0xc0, 0xd6, 0xa9, 0x06]), field(2, b"a line")].concat();
+    let mut time = vec![0x08];
+    push_varint(&mut time, now_ms() as u64 / 1000);
+    let entry = [field(1, &time), field(2, b"a line")].concat();
     field(1, &[field(1, br#"{a="b", c="d"}"#), field(2, &entry)].concat())
 }
 
