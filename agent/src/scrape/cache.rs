@@ -115,11 +115,16 @@ impl Cache {
         self.round = self.round.wrapping_add(1);
         let malformed = |e: Malformed| Failure::new("malformed", e.to_string());
         let mut parser = Parser::new(&fetched.body, fetched.format).map_err(malformed)?;
-        let limits = target.job.limits;
+        let most = target.job.limits.samples;
         let mut taken: Vec<(usize, f64, Option<i64>)> = Vec::with_capacity(self.lines.len());
         while let Some(exposed) = parser.next().map_err(malformed)? {
             counts.scraped += 1;
             counts.exemplars += u64::from(exposed.exemplar);
+            if most > 0 && counts.kept >= most && !self.lines.contains_key(exposed.key) {
+                // Over the limit: only counted, as Prometheus does.
+                counts.kept += u64::from(labels(target, &exposed)?.is_some());
+                continue;
+            }
             let Some(at) = self.place(target, &exposed, counts)? else { continue };
             let Some(live) = self.live.get_mut(at).and_then(Option::as_mut) else { continue };
             if live.touched == self.round {
@@ -128,12 +133,12 @@ impl Cache {
             }
             live.touched = self.round;
             counts.kept += 1;
-            if limits.samples > 0 && counts.kept > limits.samples {
-                let text = format!("more than {} samples (sample_limit)", limits.samples);
-                return Err(Failure::new("sample_limit", text));
-            }
             let said = exposed.t_ms.filter(|_| target.job.honor_timestamps);
             taken.push((at, exposed.value, said));
+        }
+        if most > 0 && counts.kept > most {
+            let text = format!("{} samples, {most} are allowed (sample_limit)", counts.kept);
+            return Err(Failure::new("sample_limit", text));
         }
         Ok(self.settle(target, taken, t_ms))
     }

@@ -356,16 +356,20 @@ pub const CONTAINERS: &[Query] = &[
         "rate(container_memory_failures_total{POD, failure_type=\"pgmajfault\", scope=\"container\"}[1m])",
         &["container_memory_failures_total"],
     ),
-    query(
-        "disk, operations and bytes",
-        "sum by (pod) (rate(container_fs_reads_total{POD}[1m]) + rate(container_fs_writes_total{POD}[1m])) + \
+    // Version 1 of recent kernels counts only what is throttled.
+    offered(
+        "/sys/fs/cgroup/cgroup.controllers",
+        query(
+            "disk, operations and bytes",
+            "sum by (pod) (rate(container_fs_reads_total{POD}[1m]) + rate(container_fs_writes_total{POD}[1m])) + \
          sum by (pod) (rate(container_fs_reads_bytes_total{POD}[1m]) + rate(container_fs_writes_bytes_total{POD}[1m]))",
-        &[
-            "container_fs_reads_total",
-            "container_fs_writes_total",
-            "container_fs_reads_bytes_total",
-            "container_fs_writes_bytes_total",
-        ],
+            &[
+                "container_fs_reads_total",
+                "container_fs_writes_total",
+                "container_fs_reads_bytes_total",
+                "container_fs_writes_bytes_total",
+            ],
+        ),
     ),
     query(
         "processes and threads",

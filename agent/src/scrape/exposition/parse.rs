@@ -116,12 +116,20 @@ impl<'a> Parser<'a> {
         if self.at == begin {
             return Err(self.wrong(&format!("a metric's name must follow {word}")));
         }
+        let name = self.text[begin..self.at].trim_matches('"');
         let rest_at = self.at;
         self.skip_line();
         let rest = self.text[rest_at..self.at].trim_end_matches('\n');
         if !rest.is_empty() && !rest.starts_with([' ', '\t']) {
             self.at = rest_at;
             return Err(self.wrong("a blank must follow the metric's name"));
+        }
+        if word == "UNIT" {
+            let unit = rest.get(1..).unwrap_or_default();
+            if !unit.is_empty() && !name.strip_suffix(unit).is_some_and(|name| name.ends_with('_')) {
+                self.at = rest_at;
+                return Err(self.wrong(&format!("the metric's name does not end with its unit {unit:?}")));
+            }
         }
         if word != "TYPE" {
             return Ok(());

@@ -66,7 +66,7 @@ fn text_is_read_as_prometheus_reads_it() {
 
 #[test]
 fn open_metrics_with_exemplars_created_lines_and_its_end() {
-    let text = "# TYPE a counter\n# UNIT a seconds\n# HELP a Text \\\"quoted\\\"\n\
+    let text = "# TYPE a counter\n# UNIT b_seconds seconds\n# HELP a Text \\\"quoted\\\"\n\
                 a_total{x=\"1\"} 5 12.5 # {trace_id=\"KOO\"} 0.67 11.25\na_total{x=\"2\"} 6 # {} 1\na_created{x=\"1\"} 1.5e9\n\
                 # TYPE h histogram\nh_bucket{le=\"2\"} 1 # {a=\"b\"} 2\n# TYPE i info\ni_info{v=\"1\"} 1\n# EOF\n";
     let samples = read(text, Format::OpenMetrics).unwrap();
@@ -122,6 +122,7 @@ fn malformed_open_metrics_is_refused_with_its_line() {
         ("a{x=\"1\"y=\"2\"} 1\n# EOF\n", 1, "\",\""),
         ("# a comment\n# EOF\n", 1, "comment"),
         ("# TYPE a untyped\n# EOF\n", 1, "not a type"),
+        ("# UNIT a seconds\n# EOF\n", 1, "unit"),
         ("a 1 Inf\n# EOF\n", 1, "timestamp"),
         ("a 1 # {x=\"1\"}\n# EOF\n", 1, "exemplar"),
         ("a 1", 1, "end"),
