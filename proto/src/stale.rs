@@ -5,6 +5,7 @@
 pub const STALE_NAN: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
 
 /// Whether `value` is the staleness marker, and not any other NaN.
+#[inline]
 pub fn is_stale(value: f64) -> bool {
     value.to_bits() == STALE_NAN.to_bits()
 }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use binnacle_proto::Labels;
 use binnacle_tsdb::{
-    Config, Db, Guard, GuardLimits, Hints, MatchTest, Matcher, Points, Sample, Select, SeriesRef, Source,
+    Config, Db, Engine, Guard, GuardLimits, Hints, MatchTest, Matcher, Points, QueryOptions, Sample, Select,
+    SeriesRef, Source, Value,
 };
 
 /// Series of a container.
@@ -18,6 +19,14 @@ const METRICS: usize = 20;
 const REQUEST: usize = 10_000;
 const STEP_MS: i64 = 15_000;
 const START_MS: i64 = 1_700_000_000_000;
+/// Range queries over the last hour, a step of a minute.
+const QUERIES: [&str; 3] = [
+    "sum by (namespace) (rate(container_metric_00_total[5m]))",
+    "sum by (pod) (rate(container_metric_00_total[5m])) / on (pod) sum by (pod) (container_metric_04_total)",
+    "max by (node) (max_over_time(container_metric_04_total[10m]))",
+];
+/// How often a query is asked.
+const REPEAT: usize = 200;
 
 fn main() {
     let mut numbers = std::env::args().skip(1).filter_map(|arg| arg.parse::<usize>().ok());
@@ -65,6 +74,9 @@ fn main() {
         read(&db, "one metric, 5 min", &equal("container_metric_00_total"), end_ms - 300_000, end_ms);
         read(&db, "container_.+, 5 min", &regex("container_.+"), end_ms - 300_000, end_ms);
     }
+    for query in QUERIES {
+        ask(&db, query, end_ms);
+    }
     drop(db);
     let db = timed("open after a crash", 1, || Db::open(config.clone()).unwrap());
     println!("  resident {} MiB", resident_mib());
@@ -87,6 +99,18 @@ fn main() {
     read(&db, "one metric, all time", &equal("container_metric_00_total"), START_MS, end_ms);
     read(&db, "one metric, 5 min", &equal("container_metric_00_total"), end_ms - 300_000, end_ms);
     read(&db, "container_.+, 5 min", &regex("container_.+"), end_ms - 300_000, end_ms);
+}
+
+fn ask(db: &Db, query: &str, end_ms: i64) {
+    let engine = Engine::default();
+    timed(query, REPEAT, || {
+        for _ in 0..REPEAT {
+            let limits = GuardLimits { max_samples: u64::MAX, ..GuardLimits::default() };
+            let options = QueryOptions { guard: Guard::new(limits, Instant::now()), lookback: None };
+            let answer = engine.range(db, query, end_ms - 3_000_000, end_ms, 60_000, &options).unwrap();
+            assert!(matches!(answer.value, Value::Matrix(series) if !series.is_empty()));
+        }
+    });
 }
 
 /// As a sender would repeat it.

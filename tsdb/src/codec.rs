@@ -10,6 +10,10 @@ mod varint;
 mod xor;
 
 #[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod sizes;
+#[cfg(test)]
 mod tests;
 
 use twox_hash::XxHash3_64;

@@ -27,6 +27,10 @@ pub struct Config {
     pub future_window: Duration,
     /// Most series in memory; new ones beyond are refused. 0: no limit.
     pub max_series: u64,
+    /// Most series in memory of one value of the label `namespace`. 0: no limit of its own.
+    pub max_series_per_namespace: u64,
+    /// Most series in memory of one value of the label `job`. 0: no limit of its own.
+    pub max_series_per_job: u64,
     /// Most labels of a series.
     pub max_labels: usize,
     /// Most bytes of a series' labels, names and values together.
@@ -75,6 +79,8 @@ impl Default for Config {
             out_of_order_window: HOUR,
             future_window: Duration::from_secs(600),
             max_series: 2_000_000,
+            max_series_per_namespace: 500_000,
+            max_series_per_job: 0,
             max_labels: 64,
             max_labels_bytes: 16 << 10,
             head_bytes: 64 * MIB,

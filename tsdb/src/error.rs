@@ -32,10 +32,12 @@ pub enum Error {
     },
     /// A new series was refused because the budget of series is used up; known series go on. Drop its
     /// samples, count them, take the others.
-    #[error("series limit reached: {limit} series are active (tsdb.max_series); refused {series}")]
+    #[error("series limit reached: {limit} series are active ({budget}); refused {series}")]
     SeriesLimit {
         /// The limit.
         limit: u64,
+        /// Which limit that is: the setting, and the label it is for if any.
+        budget: String,
         /// The series that was refused.
         series: String,
     },

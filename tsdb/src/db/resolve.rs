@@ -36,21 +36,44 @@ impl Core {
                 break;
             }
         }
+        self.check_budgets(labels)?;
         match self.head.create(labels, hash, known, self.config.max_series) {
             Ok((id, created)) => {
                 self.counters.series_created.add(u64::from(created));
                 Ok(SeriesRef(u64::from(id)))
             }
             Err(limit) => {
-                // One line for the first and then for every thousandth: a flood must not flood the log.
-                if self.counters.series_refused.get().is_multiple_of(1000) {
-                    let label = self.widest_label().unwrap_or_default();
-                    tracing::warn!(limit, %labels, label, "series limit reached, new series are refused; this label has the most values");
-                }
-                self.counters.series_refused.add(1);
-                Err(Error::SeriesLimit { limit, series: labels.to_string() })
+                self.counters.series_refused_global.add(1);
+                Err(self.refused(limit, "tsdb.max_series".into(), labels))
             }
         }
+    }
+
+    /// Whether the namespace and the job of a new series may have one more.
+    fn check_budgets(&self, labels: &Labels) -> Result<(), Error> {
+        let (config, counters) = (&self.config, &self.counters);
+        for (label, limit, counter) in [
+            ("namespace", config.max_series_per_namespace, &counters.series_refused_namespace),
+            ("job", config.max_series_per_job, &counters.series_refused_job),
+        ] {
+            let Some(value) = labels.get(label).filter(|_| limit > 0) else { continue };
+            if self.head.index().read().count(label, value) >= limit {
+                counter.add(1);
+                let budget = format!("tsdb.max_series_per_{label}, {label}={value:?}");
+                return Err(self.refused(limit, budget, labels));
+            }
+        }
+        Ok(())
+    }
+
+    fn refused(&self, limit: u64, budget: String, labels: &Labels) -> Error {
+        // One line for the first and then for every thousandth: a flood must not flood the log.
+        if self.counters.series_refused.get().is_multiple_of(1000) {
+            let label = self.widest_label().unwrap_or_default();
+            tracing::warn!(limit, budget, %labels, label, "series limit reached, new series are refused; this label has the most values");
+        }
+        self.counters.series_refused.add(1);
+        Error::SeriesLimit { limit, budget, series: labels.to_string() }
     }
 
     fn check_labels(&self, labels: &Labels) -> Result<(), Error> {
@@ -97,7 +120,9 @@ impl Core {
         // No limit: what is durable must be readable.
         match self.head.create(labels, labels.stable_hash(), known, 0) {
             Ok((id, _)) => Ok(id),
-            Err(limit) => Err(Error::SeriesLimit { limit, series: labels.to_string() }),
+            Err(limit) => {
+                Err(Error::SeriesLimit { limit, budget: "none".into(), series: labels.to_string() })
+            }
         }
     }
 

@@ -13,8 +13,14 @@ pub struct Stats {
     pub series_created: u64,
     /// Series that left memory because nothing was appended to them for long.
     pub series_evicted: u64,
-    /// Series refused because `max_series` was reached.
+    /// Series refused because a budget of series was used up.
     pub series_refused: u64,
+    /// Of these by `max_series`.
+    pub series_refused_global: u64,
+    /// By `max_series_per_namespace`.
+    pub series_refused_namespace: u64,
+    /// By `max_series_per_job`.
+    pub series_refused_job: u64,
     /// Bytes of open chunks.
     pub head_chunk_bytes: u64,
     /// Samples in memory that are not in chunks yet.
@@ -124,6 +130,9 @@ impl Core {
             series_created: counters.series_created.get(),
             series_evicted: counters.series_evicted.get(),
             series_refused: counters.series_refused.get(),
+            series_refused_global: counters.series_refused_global.get(),
+            series_refused_namespace: counters.series_refused_namespace.get(),
+            series_refused_job: counters.series_refused_job.get(),
             head_chunk_bytes: self.head.bytes(),
             head_samples: self.head.samples(),
             head_min_ms: self.head.min_ms(),

@@ -1,5 +1,6 @@
 #![expect(clippy::disallowed_methods, reason = "a guard needs an instant")]
 
+mod fixture;
 mod model;
 mod rollup;
 
@@ -257,6 +258,33 @@ fn the_series_budget_refuses_new_series_and_known_ones_go_on() {
     assert_eq!(db.stats().series_refused, 1);
     let many = Labels::from_pairs((0..65).map(|i| (format!("l{i}"), "x"))).unwrap();
     assert!(matches!(db.resolve(&many), Err(Error::BadInput(_))));
+}
+
+#[test]
+fn a_namespace_or_job_has_a_budget_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { max_series_per_namespace: 2, max_series_per_job: 3, ..config(dir.path()) };
+    let db = Db::open(config).unwrap();
+    let of = |namespace: &str, job: &str, pod: &str| {
+        labels(&[("__name__", "up"), ("namespace", namespace), ("job", job), ("pod", pod)])
+    };
+    for pod in ["1", "2"] {
+        db.resolve(&of("a", "j", pod)).unwrap();
+    }
+    let refused = db.resolve(&of("a", "j", "3")).unwrap_err().to_string();
+    assert!(
+        refused.contains(r#"2 series are active (tsdb.max_series_per_namespace, namespace="a")"#),
+        "{refused}"
+    );
+    // Known ones and other namespaces go on, until the job's budget is used up as well.
+    db.resolve(&of("a", "j", "1")).unwrap();
+    db.resolve(&of("b", "j", "1")).unwrap();
+    let refused = db.resolve(&of("c", "j", "1")).unwrap_err().to_string();
+    assert!(refused.contains(r#"3 series are active (tsdb.max_series_per_job, job="j")"#), "{refused}");
+    db.resolve(&name("without")).unwrap();
+    let stats = db.stats();
+    let by_budget = (stats.series_refused_namespace, stats.series_refused_job, stats.series_refused_global);
+    assert_eq!((stats.series_refused, by_budget), (2, (1, 1, 0)));
 }
 
 #[test]

@@ -97,10 +97,18 @@ pub(super) fn write_time(out: &mut Vec<u8>, t_ms: i64) {
         out.push(b'-');
     }
     let ms = t_ms.unsigned_abs();
-    append(out, format_args!("{}", ms / 1000));
+    write_integer(out, ms / 1000);
     if !ms.is_multiple_of(1000) {
-        append(out, format_args!(".{:03}", ms % 1000));
+        out.push(b'.');
+        // With a digit before them the zeros stay.
+        let decimals = out.len();
+        write_integer(out, 1000 + ms % 1000);
+        out.remove(decimals);
     }
+}
+
+fn write_integer(out: &mut Vec<u8>, value: impl itoa::Integer) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// As Prometheus' JSON encoder writes floats: the shortest decimal that reads back the same, with an
@@ -112,8 +120,19 @@ pub(super) fn write_float(out: &mut Vec<u8>, value: f64) {
     } else if value.is_infinite() {
         out.extend_from_slice(if value > 0.0 { b"+Inf" } else { b"-Inf" });
     } else if value.fract() == 0.0 && magnitude < 1e15 && value.to_bits() != (-0.0f64).to_bits() {
-        append(out, format_args!("{}", value as i64));
-    } else if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {
+        write_integer(out, value as i64);
+    } else if magnitude != 0.0 && (magnitude < 1e-6 || (1e-5..1e15).contains(&magnitude)) {
+        // Most numbers by far, in the form that is wanted already and several times as fast.
+        out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
+    } else {
+        write_unusual(out, value);
+    }
+}
+
+/// A finite float, whatever its size.
+fn write_unusual(out: &mut Vec<u8>, value: f64) {
+    let magnitude = value.abs();
+    if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {
         let text = format!("{value:e}");
         let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
         // Go writes a sign and at least two digits.
@@ -211,6 +230,25 @@ mod tests {
             (9007199254740993.0, "9007199254740992"),
         ] {
             assert_eq!(float(value), text);
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn the_fast_way_writes_what_the_other_does(
+            bits in proptest::prelude::any::<u64>(),
+            mantissa in -1_000_000i64..1_000_000,
+            exponent in -12i32..24,
+        ) {
+            for value in [f64::from_bits(bits), mantissa as f64 * 10f64.powi(exponent), 1.0 / mantissa as f64] {
+                if value.is_finite() {
+                    let mut want = Vec::new();
+                    write_unusual(&mut want, value);
+                    proptest::prop_assert_eq!(float(value), String::from_utf8(want).unwrap());
+                }
+            }
         }
     }
 

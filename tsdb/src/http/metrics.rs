@@ -89,7 +89,9 @@ pub(super) fn text(api: &Api) -> String {
     remote_write(&mut text, api);
     super::otlp::write_metrics(&mut text, &api.0.otlp);
     exemplars(&mut text, api);
-    tsdb(&mut text, &api.0.db.stats());
+    let stats = api.0.db.stats();
+    tsdb(&mut text, &stats);
+    refused_series(&mut text, &stats);
     if let Some(rules) = api.rules() {
         rules.write_metrics(&mut text);
     }
@@ -114,7 +116,7 @@ fn tsdb(text: &mut Text, stats: &Stats) {
     for (name, help, value) in [
         ("series_created", "Series that came into being.", stats.series_created),
         ("series_evicted", "Series that left memory.", stats.series_evicted),
-        ("series_refused", "Series refused because max_series was reached.", stats.series_refused),
+        ("series_refused", "Series refused because a budget was used up.", stats.series_refused),
         ("samples_appended", "Samples made durable.", stats.samples_appended),
         ("samples_out_of_order", "Of these, samples that came out of order.", stats.samples_out_of_order),
         ("samples_repeated", "Samples that were there already.", stats.samples_repeated),
@@ -141,6 +143,14 @@ fn tsdb(text: &mut Text, stats: &Stats) {
     ] {
         text.single(&format!("binnacle_tsdb_{name}_total"), "counter", help, value);
     }
+}
+
+fn refused_series(text: &mut Text, stats: &Stats) {
+    let name = "binnacle_tsdb_series_refused_by_budget_total";
+    text.family(name, "counter", "Series refused, by the setting whose budget was used up.")
+        .sample(name, r#"{budget="max_series"}"#, stats.series_refused_global)
+        .sample(name, r#"{budget="max_series_per_namespace"}"#, stats.series_refused_namespace)
+        .sample(name, r#"{budget="max_series_per_job"}"#, stats.series_refused_job);
 }
 
 fn queries(text: &mut Text, counters: &Counters) {

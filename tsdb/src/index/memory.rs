@@ -39,6 +39,11 @@ impl MemoryIndex {
         }
     }
 
+    /// How many series have this label.
+    pub(crate) fn count(&self, name: &str, value: &str) -> u64 {
+        self.names.get(name).and_then(|values| values.get(value)).map_or(0, RoaringBitmap::len)
+    }
+
     /// Label names with their values and the number of series of each.
     pub(crate) fn cardinality(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = (&str, u64)>)> {
         self.names.iter().map(|(name, values)| {

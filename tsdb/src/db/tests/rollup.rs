@@ -38,6 +38,11 @@ fn range(
     (bits(&series), plan)
 }
 
+pub(super) fn explained(source: &dyn Source, expr: &str, at_ms: i64) -> PlanNode {
+    let options = QueryOptions { guard: guard(), lookback: None };
+    Engine::default().explain_instant(source, expr, at_ms, &options).unwrap().1
+}
+
 /// All bits of the values, NaN as NaN: which of them it is means nothing.
 fn bits(series: &[RangeSeries]) -> String {
     let mut text = String::new();

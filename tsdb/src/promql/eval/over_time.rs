@@ -1,7 +1,5 @@
 //! Functions of one window: `*_over_time`, regression, smoothing.
 
-use std::collections::VecDeque;
-
 use super::kahan::{Mean, Sum};
 use super::rate;
 use super::windowed::Window;
@@ -59,10 +57,19 @@ pub(super) fn apply(which: Windowed, window: Window<'_>, param: impl Fn(usize) -
 }
 
 /// Minimum or maximum of windows that move forward, each sample looked at twice in all.
+///
+/// A window is two parts: of the older one the extremes of all its ends are known, of the newer one that
+/// of the whole. When the older part is used up the whole window becomes it. There is no branch in this
+/// that depends on the values, which for noise cannot be predicted.
 pub(super) struct Extremes {
     max: bool,
-    /// Indices of samples that may still become the extreme, best first.
-    candidates: VecDeque<usize>,
+    /// Extremes from each sample of the older part to its end.
+    ends: Vec<f64>,
+    /// Where the older part begins, and where the newer does.
+    older: usize,
+    newer: usize,
+    /// Extreme of the newer part, NaN when it is empty.
+    extreme: f64,
     /// Samples up to here have been looked at.
     seen: usize,
 }
@@ -75,32 +82,47 @@ impl Extremes {
             Windowed::Min => false,
             _ => return None,
         };
-        Some(Self { max, candidates: VecDeque::new(), seen: 0 })
+        Some(Self { max, ends: Vec::new(), older: 0, newer: 0, extreme: f64::NAN, seen: 0 })
     }
 
-    /// The extreme of samples `from..to`, which is not empty; NaN only when all are NaN.
+    /// The extreme of samples `from..to`, which is not empty; NaN only when all are NaN. Of equal values
+    /// it is the first one, as a scan from the left finds it (0 and -0).
     pub(super) fn advance(&mut self, values: &[f64], from: usize, to: usize) -> f64 {
-        for at in self.seen.max(from)..to {
-            let value = values[at];
-            if value.is_nan() {
-                continue;
+        if self.max {
+            self.advance_by(values, from, to, |earlier, later| later > earlier)
+        } else {
+            self.advance_by(values, from, to, |earlier, later| later < earlier)
+        }
+    }
+
+    #[inline]
+    fn advance_by(
+        &mut self,
+        values: &[f64],
+        from: usize,
+        to: usize,
+        better: impl Fn(f64, f64) -> bool,
+    ) -> f64 {
+        let of = |earlier: f64, later: f64| {
+            if better(earlier, later) | earlier.is_nan() { later } else { earlier }
+        };
+        if from >= self.newer {
+            (self.older, self.newer, self.seen) = (from, to, to);
+            self.extreme = f64::NAN;
+            self.ends.clear();
+            self.ends.resize(to - from, f64::NAN);
+            let mut extreme = f64::NAN;
+            for (end, value) in self.ends.iter_mut().zip(&values[from..to]).rev() {
+                extreme = of(*value, extreme);
+                *end = extreme;
             }
-            // Of equal values the first stays the answer, as a scan from the left finds it (0 and -0).
-            while let Some(last) = self.candidates.back() {
-                let kept = values[*last];
-                if if self.max { kept < value } else { kept > value } {
-                    self.candidates.pop_back();
-                } else {
-                    break;
-                }
-            }
-            self.candidates.push_back(at);
+            return extreme;
+        }
+        for value in &values[self.seen..to] {
+            self.extreme = of(self.extreme, *value);
         }
         self.seen = to;
-        while self.candidates.front().is_some_and(|at| *at < from) {
-            self.candidates.pop_front();
-        }
-        self.candidates.front().map_or(f64::NAN, |at| values[*at])
+        of(self.ends[from - self.older], self.extreme)
     }
 }
 
@@ -183,4 +205,40 @@ fn smoothed(values: &[f64], sf: f64, tf: f64) -> Option<f64> {
         (before, level) = (level, next);
     }
     Some(level)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn extremes_of_moving_windows_are_those_of_a_scan(
+            values in prop::collection::vec(
+                prop_oneof![Just(f64::NAN), Just(0.0), Just(-0.0), Just(f64::INFINITY), -3.0..3.0f64], 1..60),
+            moves in prop::collection::vec((0usize..9, 0usize..9), 1..40),
+        ) {
+            for which in [Windowed::Min, Windowed::Max] {
+                let mut extremes = Extremes::of(which).unwrap();
+                let (mut from, mut to) = (0, 0);
+                for (a, b) in &moves {
+                    to = (to + a).min(values.len());
+                    from = (from + b).min(to);
+                    if from == to {
+                        continue;
+                    }
+                    let scan = values[from..to].iter().copied().fold(f64::NAN, |best, value| {
+                        let better = if which == Windowed::Max { value > best } else { value < best };
+                        if better || best.is_nan() { value } else { best }
+                    });
+                    let have = extremes.advance(&values, from, to);
+                    prop_assert!(have.to_bits() == scan.to_bits() || (have.is_nan() && scan.is_nan()));
+                }
+            }
+        }
+    }
 }
