@@ -6,6 +6,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::cgroup::Cgroups;
+use crate::credentials::Credentials;
 use crate::http::LastRound;
 use crate::identity::Registry;
 use crate::selfmetrics::SelfMetrics;
@@ -21,6 +22,8 @@ pub(crate) struct Context {
     /// Samples and log lines for the server.
     pub(crate) uplink: uplink::Sender,
     pub(crate) metrics: SelfMetrics,
+    /// The way to the server.
+    pub(crate) credentials: Credentials,
     /// What the last round saw, for `/metrics/node` and `/metrics/cadvisor`.
     pub(crate) last: LastRound,
     /// Random, non-zero, of this process.
@@ -42,12 +45,15 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     raise_file_limit();
     let cgroups = Cgroups::discover(&config)?;
     let (uplink, receiver) = uplink::channel();
+    let metrics = SelfMetrics::default();
+    let credentials = Credentials::load(&config, &metrics)?;
     let context = Context {
         config: Arc::new(config),
         cgroups: Arc::new(cgroups),
         registry: Registry::default(),
         uplink,
-        metrics: SelfMetrics::default(),
+        metrics,
+        credentials,
         last: LastRound::default(),
         session: random_session()?,
         started_ms: clock::now_ms(),
@@ -59,6 +65,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let mut tasks = Tasks::default();
     let (pods, inbox, events) = pods::channel();
     tasks.spawn("pods", pods::run(context.clone(), inbox));
+    tasks.spawn("credentials", context.credentials.clone().run(context.session, shutdown.clone()));
     tasks.spawn("control", control::run(context.clone(), pods.clone(), events));
     tasks.spawn("scrape", scrape::run(context.clone(), pods.clone()));
     tasks.spawn("logs", logs::run(context.clone(), pods));
@@ -73,6 +80,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         node: context.config.node.clone(),
         session: context.session,
         metrics: context.metrics.clone(),
+        credentials: context.credentials.clone(),
         shutdown: shutdown.clone(),
     };
     // The uplink ends when nobody can send any more: it must not hold a sender itself.

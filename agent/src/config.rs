@@ -5,6 +5,7 @@ mod logs;
 mod parse;
 mod pods;
 mod scrape;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ pub use logs::Logs;
 use parse::{duration, optional_bytes, optional_cpu};
 pub use pods::Pods;
 pub use scrape::Scrape;
+pub use tls::Tls;
 
 /// Settings of the agent. Every field has a default; unknown fields are refused.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -61,6 +63,8 @@ pub struct Config {
     pub node_job: String,
     /// Containers' runtime interface (CRI) socket, asked for names when it exists.
     pub cri_socket: PathBuf,
+    /// How server and agent know each other.
+    pub tls: Tls,
     /// Bounds of the connection to the server.
     pub uplink: Uplink,
     /// How pods are run.
@@ -143,6 +147,7 @@ impl Default for Config {
             container_labels: labels.map(|(n, v)| (n.to_owned(), v.to_owned())).into(),
             node_job: "node-exporter".into(),
             cri_socket: "/run/containerd/containerd.sock".into(),
+            tls: Tls::default(),
             uplink: Uplink::default(),
             pods: Pods::default(),
             logs: Logs::default(),
@@ -202,9 +207,10 @@ impl Config {
         if !server.is_ok_and(|uri| uri.scheme().is_some() && uri.host().is_some()) {
             return Err(Error::config(
                 "server",
-                format!("{:?} is not a URL like http://host:9091", self.server),
+                format!("{:?} is not a URL like https://host:9091", self.server),
             ));
         }
+        self.tls.check(&self.server)?;
         // Pods run elsewhere, and links and positions name these folders: they must not depend on where
         // the agent was started.
         for (field, dir) in [("state_dir", &mut self.state_dir), ("pod_log_dir", &mut self.pod_log_dir)] {

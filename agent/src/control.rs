@@ -13,8 +13,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::agent::Context;
+use crate::credentials::reason;
 use crate::pods::{self, Handle, Refusal};
-use crate::uplink::{Backoff, Complaint, connect_lazy};
+use crate::uplink::{Backoff, Complaint};
 use crate::{Error, clock};
 use results::Results;
 
@@ -75,7 +76,7 @@ type Reason = String;
 impl Control {
     /// One stream, from hello to its end.
     async fn stream(&mut self, connected: impl FnOnce()) -> Result<Reason, Error> {
-        let channel = connect_lazy(&self.context.config)?;
+        let channel = self.context.credentials.channel()?;
         let (reports, outgoing) = mpsc::channel(MAX_REPORTS);
         let mut statuses = self.pods.statuses();
         let hello = self.report(Said::Hello(self.hello()));
@@ -192,10 +193,6 @@ impl Control {
             None => ("unknown", Err(Refusal::Value("this agent does not know the command".to_owned()))),
         }
     }
-}
-
-fn reason(status: &tonic::Status) -> Reason {
-    format!("{:?}: {}", status.code(), status.message())
 }
 
 #[cfg(test)]

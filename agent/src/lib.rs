@@ -23,6 +23,7 @@ mod clock;
 mod collect;
 mod config;
 mod control;
+mod credentials;
 mod cri;
 mod error;
 mod http;

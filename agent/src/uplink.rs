@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use binnacle_proto::Labels;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
 
+use crate::credentials::Credentials;
 use crate::sample::Round;
 use crate::selfmetrics::SelfMetrics;
 use crate::spool::Spool;
@@ -167,29 +167,8 @@ pub(crate) struct Setup {
     pub(crate) node: String,
     pub(crate) session: u64,
     pub(crate) metrics: SelfMetrics,
+    pub(crate) credentials: Credentials,
     pub(crate) shutdown: CancellationToken,
-}
-
-/// A connection that is not made in this time is tried anew.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// HTTP/2 pings find out that the other side has vanished without a word.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
-
-/// The channel to the server, for both streams: connects when first used, and again when it broke.
-///
-/// # Errors
-/// When the server's address is not a URL.
-pub(crate) fn connect_lazy(config: &Config) -> Result<Channel, Error> {
-    let endpoint = Endpoint::from_shared(config.server.clone())
-        .map_err(|e| Error::config("server", format!("{:?}: {e}", config.server)))?;
-    let endpoint = endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .http2_keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE)
-        .keep_alive_while_idle(true)
-        .tcp_nodelay(true);
-    Ok(endpoint.connect_lazy())
 }
 
 /// Runs the uplink: until shutdown, and then until everything is acknowledged, the senders are gone
@@ -213,7 +192,7 @@ pub(crate) async fn run(setup: Setup, mut receiver: Receiver) -> Result<(), Erro
     let server = setup.config.server.as_str();
     loop {
         // A channel of its own for each stream: what broke is not used again.
-        let channel = connect_lazy(&setup.config)?;
+        let channel = setup.credentials.channel()?;
         let connected = || complaint.connected(server);
         let end =
             stream::run(channel, &setup, &mut queue, &mut receiver, &metrics, &mut deadline, connected).await;

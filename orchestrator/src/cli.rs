@@ -3,19 +3,25 @@
 mod check;
 mod client;
 mod logs;
+mod node;
 mod plot;
 mod query;
 mod serve;
 mod table;
 mod test;
 mod time;
+mod token;
 mod top;
 mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::{Parser, Subcommand};
+
+use crate::authority::Authority;
+use crate::config::Config;
 
 /// Observability-first container platform: metrics, logs and the decisions made because of them.
 #[derive(Debug, Parser)]
@@ -37,6 +43,12 @@ enum Command {
     Top(top::Args),
     /// Say why the server decided as it did.
     Why(why::Args),
+    /// Make, list and revoke tokens with which agents join.
+    #[command(subcommand)]
+    Token(token::Args),
+    /// List nodes that have joined, and throw them out.
+    #[command(subcommand)]
+    Node(node::Args),
     /// Check files before the server reads them.
     #[command(subcommand)]
     Check(check::Args),
@@ -51,6 +63,45 @@ pub(crate) struct ServerUrl {
     /// URL of the server.
     #[arg(long, value_name = "URL", env = "BINNACLE_SERVER", default_value = "http://127.0.0.1:9090")]
     server: String,
+    /// Authority (PEM) that signed the server's certificate, beside those that the system trusts; the
+    /// server's own is DATA_DIR/tls/authority.pem.
+    #[arg(long, value_name = "FILE", env = "BINNACLE_CA_FILE")]
+    ca_file: Option<PathBuf>,
+    /// File with the bearer token that the server wants.
+    #[arg(long, value_name = "FILE", env = "BINNACLE_BEARER_TOKEN_FILE")]
+    bearer_token_file: Option<PathBuf>,
+}
+
+/// Where the server's authority is: the commands about tokens and nodes work on its files.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct DataDir {
+    /// Config file of the server.
+    #[arg(long, value_name = "FILE", env = "BINNACLE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Data folder of the server.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+impl DataDir {
+    /// Opens the authority; makes it when the server has not been started yet.
+    fn authority(&self, now_ms: i64) -> anyhow::Result<Authority> {
+        let config = match &self.config {
+            Some(path) => Config::load(path)?,
+            None => Config::default(),
+        };
+        if config.tls.ca_file.is_some() {
+            bail!("the server's certificates come from elsewhere (tls.ca_file): it has no tokens");
+        }
+        let data_dir = self.data_dir.clone().unwrap_or(config.server.data_dir);
+        if !data_dir.is_dir() {
+            bail!(
+                "there is no data folder {}: name the server's with --data-dir or --config",
+                data_dir.display()
+            );
+        }
+        Ok(Authority::open(&data_dir, now_ms)?)
+    }
 }
 
 impl Args {
@@ -69,6 +120,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Server(args) => serve::run(args),
         Command::Check(args) => check::run(args),
         Command::Test(args) => test::run(args),
+        Command::Token(args) => token::run(args, crate::Clock::System.now_ms()),
+        Command::Node(args) => node::run(args, crate::Clock::System.now_ms()),
         Command::Query(args) => ask(|now_ms| query::run(args, now_ms)),
         Command::Logs(args) => ask(|now_ms| logs::run(args, now_ms)),
         Command::Top(args) => ask(|now_ms| top::run(args, now_ms)),

@@ -3,6 +3,7 @@
 mod decisions;
 mod locate;
 mod server;
+mod tls;
 
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,7 @@ use serde::Deserialize;
 
 pub use decisions::{Cluster, Hpa, Oom, Schedule};
 pub use server::{Ingest, Server};
+pub use tls::{Tls, Web};
 
 /// The annotated file that `binnacle server --print-default-config` prints. A test holds it equal to
 /// [`Config::default`] and complete.
@@ -21,6 +23,10 @@ pub const DEFAULT_FILE: &str = include_str!("config/default.toml");
 pub struct Config {
     /// Addresses and folders.
     pub server: Server,
+    /// Certificates of agents and of the server.
+    pub tls: Tls,
+    /// TLS and authentication of the HTTP port.
+    pub web: Web,
     /// What agents may send.
     pub ingest: Ingest,
     /// The time-series database.
@@ -105,6 +111,8 @@ impl Config {
     /// Bounds that types cannot express: section, key, what is wrong.
     fn check(&self) -> Result<(), Violation> {
         self.server.check()?;
+        self.tls.check()?;
+        self.web.check()?;
         self.ingest.check()?;
         decisions::check(self)
     }

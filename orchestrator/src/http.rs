@@ -1,5 +1,6 @@
 //! The one HTTP port: the APIs of both stores, status, metrics, control, the built-in page.
 
+mod authentication;
 mod control;
 mod gate;
 mod status;
@@ -16,11 +17,13 @@ use tower::ServiceBuilder;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower_http::compression::CompressionLayer;
 
+use crate::authority::Security;
 use crate::config::Config;
 use crate::nodes::Registry;
 use crate::selfmetrics::{self, Counters};
 use crate::server::Reloader;
 use crate::{Clock, cluster};
+pub(crate) use authentication::Authentication;
 pub(crate) use gate::Gate;
 
 /// What the handlers need; clones share it.
@@ -33,6 +36,7 @@ pub(crate) struct State {
     pub cluster: cluster::Handle,
     pub reloader: Reloader,
     pub counters: Arc<Counters>,
+    pub security: Arc<Security>,
     pub clock: Clock,
     pub shutdown: CancellationToken,
 }
@@ -82,6 +86,7 @@ async fn count(counters: Arc<Counters>, request: Request, next: Next) -> Respons
 pub(crate) fn metrics_text(state: &State) -> String {
     let mut text = String::with_capacity(16 << 10);
     selfmetrics::render(&state.counters, &state.registry.snapshot(), &mut text);
+    state.security.render(&mut text);
     text.push_str(&state.api.metrics_text());
     text.push_str(&state.logs.metrics_text());
     text

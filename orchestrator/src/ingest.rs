@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::Clock;
+use crate::authority::Gate;
 use crate::config::Ingest as Settings;
 use crate::nodes::{Control, Registry};
 use crate::selfmetrics::Counters;
@@ -37,6 +38,7 @@ const BUDGET_UNIT: u32 = 1024;
 
 /// What ingest needs.
 pub(crate) struct Deps {
+    pub gate: Gate,
     pub settings: Settings,
     pub registry: Registry,
     pub counters: Arc<Counters>,
@@ -114,10 +116,12 @@ impl Node for Service {
     type ControlStream = Answers<Command>;
 
     async fn push(&self, request: Request<Streaming<Batch>>) -> Result<Response<Answers<Ack>>, Status> {
+        let peer = Gate::peer(request.extensions());
+        self.shared.deps.gate.enter(&peer)?;
         let open = self.open()?;
         let (out, answers) = mpsc::channel(self.shared.deps.settings.max_in_flight);
         tokio::spawn(async move {
-            push::Push::new(open.0.clone(), out).serve(request.into_inner()).await;
+            push::Push::new(open.0.clone(), peer, out).serve(request.into_inner()).await;
             drop(open);
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
@@ -127,9 +131,13 @@ impl Node for Service {
         &self,
         request: Request<Streaming<Report>>,
     ) -> Result<Response<Answers<Command>>, Status> {
+        let peer = Gate::peer(request.extensions());
+        self.shared.deps.gate.enter(&peer)?;
         let open = self.open()?;
         let (out, answers) = mpsc::channel(16);
         let control = Control {
+            gate: self.shared.deps.gate.clone(),
+            peer,
             registry: self.shared.deps.registry.clone(),
             stream: self.shared.next_stream.fetch_add(1, Ordering::Relaxed),
             out,

@@ -19,6 +19,7 @@
 //! ```
 
 mod act;
+mod authority;
 pub mod cli;
 mod clock;
 pub mod cluster;

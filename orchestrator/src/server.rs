@@ -3,7 +3,9 @@
 mod listen;
 mod maintain;
 mod reload;
+mod secure;
 mod tasks;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::authority::{self, Security};
 use crate::config::Config;
 use crate::selfmetrics::Counters;
 use crate::{Clock, cluster, http, ingest, nodes, selfmetrics};
@@ -30,13 +33,20 @@ pub enum Error {
         /// What the system said.
         reason: std::io::Error,
     },
-    /// The gRPC address would take data from other machines unencrypted.
+    /// The HTTP address would answer everybody.
     #[error(
-        "server.grpc is {0}, which other machines reach, and there is no TLS: anybody could send data and \
-         be sent workloads. Use a loopback address, or allow it with --insecure (server.insecure = true) \
-         on a network that you trust"
+        "server.http is {0}, which other machines reach, and nobody has to say who they are: anybody could \
+         read and change everything. Set web.users or web.bearer_token_file (TLS is then set up by itself), \
+         use a loopback address, or allow it with --insecure (server.insecure = true) on a network that \
+         you trust"
     )]
-    NotSafe(SocketAddr),
+    Open(SocketAddr),
+    /// Certificates, keys or tokens cannot be used.
+    #[error("TLS: {0}")]
+    Authority(#[from] authority::Error),
+    /// The files of `[web]` cannot be used.
+    #[error("web: {0}")]
+    Web(String),
     /// The data folder cannot be used.
     #[error("cannot use the data folder {path}: {reason}")]
     DataDir {
@@ -84,13 +94,27 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Handle, 
     let clock = Clock::System;
     let config = Arc::new(config);
     let lock = maintain::claim(&config.server.data_dir)?;
+    listen::check_open(&config)?;
     let http_listener = listen::bind(config.server.http, "http").await?;
-    let grpc_listener = listen::bind_agents(&config.server).await?;
+    let grpc_listener = listen::bind(config.server.grpc, "grpc").await?;
     let (http, grpc) = (listen::local(&http_listener)?, listen::local(&grpc_listener)?);
+
+    let security: Arc<Security> = Arc::default();
+    let (ports, keeper) = tls::set_up(&config, (http, grpc), security.clone(), clock.clone())?;
+    let authentication = http::Authentication::new(&config.web, security.clone()).map_err(Error::Web)?;
+    let (tls, https) = (ports.grpc.is_some(), ports.http.is_some());
+    let connections = |listener, settings| {
+        let unusable = |reason| Error::Listen { address: http, field: "http", reason };
+        secure::connections(listener, settings, security.clone()).map_err(unusable)
+    };
 
     let mut tasks = Tasks::new(shutdown.clone());
     let gate = http::Gate::default();
-    tasks.spawn("http", listen::serve_http(http_listener, gate.router(), shutdown.clone()));
+    let clients = connections(http_listener, ports.http)?;
+    let router = authentication.clone().around(gate.router());
+    tasks.spawn("http", listen::serve_http(clients, router, shutdown.clone()));
+    tasks.spawn("certificates", keeper.run(shutdown.clone()));
+    tasks.spawn("passwords", authentication.run(shutdown.clone()));
     let (db, logs) = maintain::open(&config, gate.progress()).await?;
     let engine = binnacle_tsdb::Engine::new(config.query.clone());
     let counters: Arc<Counters> = Arc::default();
@@ -101,7 +125,18 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Handle, 
     api.set_rules(rules.clone());
     let reloader = reload::Reloader::new(cluster.clone(), rules.clone(), counters.clone());
 
+    let joined = ports.authority.as_ref().map(|_| ports.nodes.subscribe());
+    let rights = authority::Gate::new(joined, security.clone(), clock.clone());
+    let enroll = authority::EnrollService::new(
+        ports.authority,
+        ports.nodes,
+        rights.clone(),
+        security.clone(),
+        clock.clone(),
+        config.tls.node_lifetime_ms,
+    );
     let ingest = ingest::Deps {
+        gate: rights,
         settings: config.ingest.clone(),
         registry: registry.clone(),
         counters: counters.clone(),
@@ -117,11 +152,13 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Handle, 
         cluster,
         reloader: reloader.clone(),
         counters: counters.clone(),
+        security: security.clone(),
         clock: clock.clone(),
         shutdown: shutdown.clone(),
     };
 
-    tasks.spawn("grpc", listen::serve_agents(grpc_listener, service, shutdown.clone()));
+    let agents = connections(grpc_listener, ports.grpc)?;
+    tasks.spawn("grpc", listen::serve_agents(agents, service, enroll, shutdown.clone()));
     let gather = state.clone();
     gate.open(http::router(state));
     tasks.spawn("tsdb maintenance", maintain::tsdb(db.clone(), clock.clone(), shutdown.clone()));
@@ -153,7 +190,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Handle, 
     tasks.spawn("controllers", async move { controllers.await.map_err(|error| error.to_string()) });
     tasks.keep(lock);
 
-    tracing::info!(%http, %grpc, data_dir = %config.server.data_dir.display(), "binnacle is ready");
+    tracing::info!(%http, %grpc, tls, https, data_dir = %config.server.data_dir.display(), "binnacle is ready");
     Ok(Handle {
         http,
         grpc,

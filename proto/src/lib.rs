@@ -4,6 +4,7 @@
 //! - [`node`]: messages, client and server of `proto/node.proto`. They are converted at the edge and
 //!   do not travel further into a crate.
 //! - [`Labels`]: a label set, the identity of a series and of a log stream.
+//! - [`enroll`], [`identity`]: how a node gets its certificate, and what certificates and join tokens say.
 //! - [`STALE_NAN`]: the value that ends a series.
 //!
 //! This crate is *not* a place for helpers: what two planes could share but one needs stays with the
@@ -16,6 +17,7 @@
 //! assert_eq!(labels.get("pod"), Some("web-0"));
 //! ```
 
+pub mod identity;
 mod labels;
 mod stale;
 
@@ -26,4 +28,10 @@ pub use stale::{STALE_NAN, is_stale};
 pub mod node {
     #![allow(missing_docs, clippy::all, clippy::unwrap_used)]
     tonic::include_proto!("binnacle.node.v1");
+}
+
+/// Generated code of `proto/enroll.proto`: package `binnacle.enroll.v1`.
+pub mod enroll {
+    #![allow(missing_docs, clippy::all, clippy::unwrap_used)]
+    tonic::include_proto!("binnacle.enroll.v1");
 }

@@ -4,6 +4,9 @@
 //! - `bench/`: the binary `binnacle-bench`.
 //! - [`client`], [`process`], [`node`]: what the tests share: the HTTP interfaces, the real binaries
 //!   under control, and a node whose every sample and line is known.
+//! - [`cri`]: a container runtime told to run pods.
+//! - [`proxy`]: a bad network between an agent and a server.
+//! - [`tls`]: certificates of the tests' own making, and connections made with them.
 //! - [`metrics_server`]: the Prometheus API in the test's process, programs of others beside it.
 //! - [`remote_write`]: a sender of samples.
 //! - [`differential`]: compares PromQL answers with those of a real Prometheus.
@@ -12,11 +15,14 @@
 //! - `../tests/`: one file a behaviour of the whole.
 
 pub mod client;
+pub mod cri;
 pub mod differential;
 pub mod fuzz;
 pub mod metrics_server;
 pub mod node;
 pub mod process;
 pub mod promqltest;
+pub mod proxy;
 pub mod random;
 pub mod remote_write;
+pub mod tls;

@@ -52,7 +52,14 @@ impl MetricsServer {
         let task = tokio::spawn(async move {
             let _ = axum::serve(listener, routes).await;
         });
-        Ok(Self { db, api, url, http: reqwest::Client::new(), folder, task })
+        Ok(Self {
+            db,
+            api,
+            url,
+            http: crate::client::http_client(Duration::from_secs(60), None)?,
+            folder,
+            task,
+        })
     }
 
     /// A folder for the files of the test.

@@ -40,6 +40,8 @@ pub struct Server {
     http: SocketAddr,
     grpc: SocketAddr,
     starts: u32,
+    https: bool,
+    tls: bool,
 }
 
 impl Server {
@@ -56,6 +58,8 @@ impl Server {
             http: anywhere,
             grpc: anywhere,
             starts: 0,
+            https: false,
+            tls: false,
         };
         server.start_again().await?;
         Ok(server)
@@ -71,11 +75,14 @@ impl Server {
         let log = File::create(&log_path)?;
         let mut command = Command::new(binary("binnacle")?);
         command.args(["server", "--log-json"]);
-        // Later ones win: a test may choose a folder of its own.
+        // A test may choose a folder and an address of its own.
         if !self.args.iter().any(|arg| arg == "--data-dir") {
             command.arg("--data-dir").arg(self.folder.path().join("data"));
         }
-        command.args(["--http", &self.http.to_string(), "--grpc", &self.grpc.to_string()]);
+        if !self.args.iter().any(|arg| arg == "--http") {
+            command.args(["--http", &self.http.to_string()]);
+        }
+        command.args(["--grpc", &self.grpc.to_string()]);
         command.args(&self.args);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.child = Some(command.spawn()?);
@@ -86,6 +93,8 @@ impl Server {
                     Ok(ready["fields"][field].as_str().context("the log names no address")?.parse()?)
                 };
                 (self.http, self.grpc) = (address("http")?, address("grpc")?);
+                let is = |field: &str| ready["fields"][field] == true;
+                (self.https, self.tls) = (is("https"), is("tls"));
                 break;
             }
             if let Some(status) = self.child.as_mut().context("no process")?.try_wait()? {
@@ -111,17 +120,44 @@ impl Server {
     /// # Errors
     /// As [`Client::new`].
     pub fn client(&self) -> Result<Client> {
-        Client::new(&self.http_url())
+        if !self.https {
+            return Client::new(&self.http_url());
+        }
+        Client::with_authority(&self.http_url(), &fs::read_to_string(self.authority())?)
     }
 
-    /// `http://…` of the HTTP interfaces.
+    /// `http://…`, or `https://…` when it has TLS, of the HTTP interfaces.
     pub fn http_url(&self) -> String {
-        format!("http://{}", self.http)
+        format!("http{}://{}", if self.https { "s" } else { "" }, here(self.http))
     }
 
-    /// `http://…` for agents.
+    /// `http://…`, or `https://…` when it has TLS, for agents.
     pub fn grpc_url(&self) -> String {
-        format!("http://{}", self.grpc)
+        format!("http{}://{}", if self.tls { "s" } else { "" }, here(self.grpc))
+    }
+
+    /// Its data folder.
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// The certificate of its own authority.
+    pub fn authority(&self) -> PathBuf {
+        self.data_dir().join("tls/authority.pem")
+    }
+
+    /// Runs `binnacle` with these arguments and `--data-dir` of this server; what it printed.
+    ///
+    /// # Errors
+    /// When it fails; the message has what it said.
+    pub fn command<S: AsRef<str>>(&self, args: impl IntoIterator<Item = S>) -> Result<String> {
+        let mut command = Command::new(binary("binnacle")?);
+        command.args(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        let output = command.arg("--data-dir").arg(self.data_dir()).output()?;
+        if !output.status.success() {
+            bail!("{}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// Its own folder; the data is in `data`.
@@ -259,6 +295,14 @@ impl Drop for Agent {
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// How to reach an address of this machine.
+fn here(address: SocketAddr) -> SocketAddr {
+    match address.ip().is_unspecified() {
+        true => SocketAddr::from(([127, 0, 0, 1], address.port())),
+        false => address,
     }
 }
 

@@ -45,7 +45,7 @@ async fn alerts_fire_and_resolve_in_a_real_alertmanager() {
             ..RulesConfig::default()
         })
         .unwrap();
-    let client = reqwest::Client::new();
+    let client = binnacle_tests::client::http_client(Duration::from_secs(600), None).unwrap();
     let alerts = || async {
         let response = client.get(format!("{url}/api/v2/alerts")).send().await.ok()?;
         response.json::<serde_json::Value>().await.ok()

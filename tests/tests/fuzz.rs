@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use binnacle_tests::client::http_client;
 use binnacle_tests::fuzz::{Inputs, peak_memory, run};
 use binnacle_tests::metrics_server::{MetricsServer, now_ms};
 
@@ -106,7 +107,7 @@ async fn endpoints_answer_whatever_they_are_sent() {
     let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let logs_url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, routes).await });
-    let http = reqwest::Client::new();
+    let http = http_client(Duration::from_secs(600), None).unwrap();
     for endpoint in endpoints() {
         let url = if endpoint.path.starts_with("/api") { &metrics.url } else { &logs_url };
         let mut inputs = Inputs::new(seed(), endpoint.seeds);

@@ -191,7 +191,7 @@ async fn the_api_answers_as_a_real_prometheus_does() {
     ];
     let peer = Program::start(&prometheus, &args, server.folder()).unwrap();
     let theirs = format!("http://127.0.0.1:{port}");
-    let client = reqwest::Client::new();
+    let client = binnacle_tests::client::http_client(Duration::from_secs(60), None).unwrap();
     let ready = until("Prometheus", Duration::from_secs(30), || async {
         client.get(format!("{theirs}/-/ready")).send().await.ok()?.status().is_success().then_some(())
     });

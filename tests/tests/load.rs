@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use binnacle_proto::Labels;
+use binnacle_tests::client::http_client;
 use binnacle_tests::metrics_server::now_ms;
 use binnacle_tests::process::Server;
 use binnacle_tests::remote_write::{SeriesSamples, send};
@@ -67,7 +68,7 @@ impl Load {
 
 /// Sends one sample of each series of a share, as quickly as the server takes them.
 async fn ingest(load: Arc<Load>, sender: usize) -> Result<()> {
-    let http = reqwest::Client::new();
+    let http = http_client(Duration::from_secs(600), None)?;
     let share = SERIES / SENDERS;
     let labels: Vec<Labels> = (0..share)
         .map(|i| {
@@ -93,7 +94,7 @@ async fn ingest(load: Arc<Load>, sender: usize) -> Result<()> {
 
 /// Draws a dashboard again and again.
 async fn watch(load: Arc<Load>, number: usize) -> Result<()> {
-    let http = reqwest::Client::new();
+    let http = http_client(Duration::from_secs(600), None)?;
     tokio::time::sleep(REFRESH.mul_f64(number as f64 / DASHBOARDS as f64)).await;
     while load.goes_on() {
         let began = now();
@@ -200,7 +201,7 @@ async fn dashboards_and_queries_of_death_leave_the_server_well() -> Result<()> {
 }
 
 async fn queries_of_death(server: &Server, load: &Load) -> Result<()> {
-    let http = reqwest::Client::builder().timeout(Duration::from_secs(40)).build()?;
+    let http = http_client(Duration::from_secs(40), None)?;
     let usual = usual_speed(&http, &load.url, load.start_ms / 1000 + 1200).await?;
     let join: Vec<String> = (0..10).map(|i| format!("(load_requests_total * {i})")).collect();
     let crossed = join.join(" * on (job) group_left () ");

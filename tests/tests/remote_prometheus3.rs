@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use binnacle_proto::Labels;
+use binnacle_tests::client::http_client;
 use binnacle_tests::metrics_server::{MetricsServer, Program, free_port, now_ms, peer_or_skip, until};
 use binnacle_tsdb::Sample;
 use serde_json::Value;
@@ -122,7 +123,7 @@ async fn prometheus_3_reads_through_remote_read() {
     }
     let config = format!("remote_read:\n- url: {}/api/v1/read\n  read_recent: true\n", server.url);
     let Some((peer, url)) = prometheus(&server, &config) else { return };
-    let client = reqwest::Client::new();
+    let client = http_client(Duration::from_secs(600), None).unwrap();
     let ask = async |base: &str, expr: &str| -> Option<Value> {
         let (start, end) = ((now / 1000 - 3000).to_string(), (now / 1000).to_string());
         let form = [("query", expr), ("start", &start), ("end", &end), ("step", "30")];

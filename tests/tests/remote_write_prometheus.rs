@@ -43,7 +43,7 @@ async fn a_real_prometheus_sends_its_samples() {
     .await
     .unwrap();
     // Samples take a moment to travel: the same past instant is asked of both until they agree.
-    let client = reqwest::Client::new();
+    let client = binnacle_tests::client::http_client(Duration::from_secs(600), None).unwrap();
     for expr in [
         "count({job=\"node\"})",
         "sum(node_memory_MemTotal_bytes)",

@@ -18,7 +18,7 @@ pub struct Flags {
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Server's gRPC address, e.g. http://127.0.0.1:9091
+    /// Server's gRPC address, e.g. https://binnacle.example:9091; http:// on this machine only
     #[arg(long, value_name = "URL")]
     pub server: Option<String>,
     /// Name of this node (default: the host name)
@@ -60,6 +60,12 @@ pub struct Flags {
     /// File with scrape_configs as Prometheus has them; may be given more than once
     #[arg(long = "scrape-config", value_name = "FILE")]
     pub scrape_config_files: Vec<PathBuf>,
+    /// File with a token from `binnacle token create`: needed until the agent has joined
+    #[arg(long, value_name = "FILE")]
+    pub join_token_file: Option<PathBuf>,
+    /// Speak to a server on another machine without TLS
+    #[arg(long)]
+    pub insecure: bool,
     /// What becomes of the pods when the agent is told to stop
     #[arg(long, value_enum)]
     pub on_exit: Option<OnExit>,
@@ -90,6 +96,8 @@ impl Flags {
         set(&mut config.on_exit, self.on_exit);
         config.scrape_config_files.extend(self.scrape_config_files);
         config.http = self.http.or(config.http);
+        config.tls.join_token_file = self.join_token_file.or(config.tls.join_token_file);
+        config.tls.insecure |= self.insecure;
         config.checked()
     }
 }

@@ -13,7 +13,9 @@ use tonic::{Request, Response, Status, Streaming};
 use super::*;
 use crate::Config;
 use crate::cgroup::Cgroups;
+use crate::credentials::Credentials;
 use crate::pods::channel;
+use crate::selfmetrics::SelfMetrics;
 
 /// What the test has the server send.
 type Commands = mpsc::Receiver<Result<Command, Status>>;
@@ -73,12 +75,14 @@ async fn hello_comes_first_and_commands_are_answered_once_and_alike() {
         return;
     };
     let (uplink, _receiver) = crate::uplink::channel();
+    let metrics = SelfMetrics::default();
     let context = Context {
+        credentials: Credentials::load(&config, &metrics).unwrap(),
         config: Arc::new(config),
         cgroups: Arc::new(cgroups),
         registry: Default::default(),
         uplink,
-        metrics: Default::default(),
+        metrics,
         last: Default::default(),
         session: 7,
         started_ms: 1,

@@ -12,6 +12,7 @@ use tonic::transport::Channel;
 
 use super::{Receiver, Setup, queue::Queue, queue::Ready};
 use crate::clock;
+use crate::credentials::reason;
 use crate::selfmetrics::{Counter, Gauge};
 
 /// Bytes of bodies that may be unacknowledged before the server has said how many.
@@ -136,7 +137,7 @@ pub(super) async fn run(
                         return end;
                     }
                 }
-                Some(Err(status)) => return stream.lost(format!("{}: {}", status.code(), status.message())),
+                Some(Err(status)) => return stream.lost(reason(&status)),
                 None => return stream.lost("the server closed the stream".into()),
             },
             () = super::until(oldest) => return stream.lost("no acknowledgement for a minute".into()),

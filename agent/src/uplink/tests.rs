@@ -220,6 +220,7 @@ fn agent(address: SocketAddr, state_dir: &std::path::Path, change: impl FnOnce(&
     let (sender, receiver) = channel();
     let (shutdown, metrics) = (CancellationToken::new(), SelfMetrics::default());
     let setup = Setup {
+        credentials: Credentials::load(&config, &metrics).unwrap(),
         node: config.node.clone(),
         config: Arc::new(config),
         session: 42,

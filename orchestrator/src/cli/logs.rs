@@ -346,7 +346,7 @@ mod tests {
             limit: 1,
             output: Output::Text,
             color: Colour::Never,
-            server: ServerUrl { server: String::new() },
+            server: ServerUrl { server: String::new(), ca_file: None, bearer_token_file: None },
         }
     }
 

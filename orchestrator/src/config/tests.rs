@@ -71,3 +71,16 @@ fn missing_file_is_named() {
     let message = Config::load(Path::new("/nowhere/x.toml")).unwrap_err().to_string();
     assert!(message.starts_with("cannot read the config file /nowhere/x.toml: "), "{message}");
 }
+
+#[test]
+fn certificates_and_users_that_cannot_be_used_are_refused() {
+    let message = refused("[tls]\nca_file = \"ca.pem\"\n");
+    assert_eq!(message, "b.toml:2: tls.ca_file: ca_file, cert_file and key_file go together");
+    let message = refused("[web]\ncert_file = \"x\"\n");
+    assert!(message.starts_with("b.toml:2: web.cert_file: "), "{message}");
+    let message = refused("[web]\n[web.users]\nadmin = \"secret\"\n");
+    assert!(message.contains("not a bcrypt hash"), "{message}");
+    let hash = bcrypt::hash("x", 4).unwrap();
+    let good = Config::parse(&format!("[web.users]\nadmin = \"{hash}\"\n"), Path::new("b.toml")).unwrap();
+    assert!(good.web.authenticates() && !format!("{good:?}").contains(&hash));
+}

@@ -14,11 +14,13 @@ use super::body::Bodies;
 use super::stores::Turn;
 use super::tables::{Content, Refusal, Tables};
 use super::{BUDGET_UNIT, Shared};
+use crate::authority::{Gate, Peer};
 use crate::nodes::MAX_NODE_NAME;
 
 /// One stream.
 pub(super) struct Push {
     shared: Arc<Shared>,
+    peer: Peer,
     out: mpsc::Sender<Result<Ack, Status>>,
     tables: Tables,
     /// Node and session; pinned by the first batch.
@@ -53,9 +55,10 @@ struct Stored {
 type End = Status;
 
 impl Push {
-    pub(super) fn new(shared: Arc<Shared>, out: mpsc::Sender<Result<Ack, Status>>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, peer: Peer, out: mpsc::Sender<Result<Ack, Status>>) -> Self {
         Self {
             shared,
+            peer,
             out,
             tables: Tables::default(),
             identity: None,
@@ -98,7 +101,17 @@ impl Push {
         // when the select below turns to something else.
         let mut waiting: Option<Batch> = None;
         let mut ended = false;
+        let gate = self.shared.deps.gate.clone();
+        let peer = self.peer.clone();
+        let mut guarded: Option<String> = None;
+        let mut right = Box::pin(end_of_right(&gate, &peer, None));
         loop {
+            if guarded.is_none()
+                && let Some((node, _)) = &self.identity
+            {
+                guarded = Some(node.clone());
+                right = Box::pin(end_of_right(&gate, &peer, guarded.clone()));
+            }
             let room = self.in_flight.len() < max_in_flight && self.in_flight_bytes < credit;
             let admit = async {
                 if waiting.is_none() {
@@ -124,6 +137,7 @@ impl Push {
                     Err(refusal) => return Err(refusal.into()),
                 },
                 () = shutdown.cancelled(), if !ended => ended = true,
+                refusal = &mut right => return Err(refusal),
                 else => return Ok(()),
             }
             if ended && self.in_flight.is_empty() {
@@ -179,6 +193,7 @@ impl Push {
         }
         match &self.identity {
             None => {
+                self.shared.deps.gate.admit(&self.peer, &batch.node)?;
                 self.durable = self.shared.sessions.durable(&batch.node, batch.session);
                 self.identity = Some((batch.node.clone(), batch.session));
                 Ok(())
@@ -250,6 +265,11 @@ impl Push {
         let _ = self.out.send(Ok(ack)).await;
         Ok(())
     }
+}
+
+/// Completes when the other end may no longer speak as `node`.
+async fn end_of_right(gate: &Gate, peer: &Peer, node: Option<String>) -> Status {
+    gate.ended(peer, node.as_deref()).await
 }
 
 /// Has a batch stored; says what became of it.

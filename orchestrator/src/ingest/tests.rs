@@ -82,6 +82,7 @@ async fn server(settings: Settings) -> Server {
         (Arc::<Fake>::default(), Arc::<Counters>::default(), CancellationToken::new());
     let clock = Clock::manual(1_000);
     let deps = Deps {
+        gate: crate::authority::Gate::open(clock.clone()),
         settings,
         registry: Registry::detached(clock.clone()),
         counters: counters.clone(),

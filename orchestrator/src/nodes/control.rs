@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::Registry;
+use crate::authority::{Gate, Peer};
 
 /// Longest node name, in bytes: that of a Kubernetes object.
 pub(crate) const MAX_NODE_NAME: usize = 253;
@@ -15,6 +16,10 @@ const MAX_PODS: usize = 10_000;
 
 /// One control stream.
 pub(crate) struct Control {
+    /// Says who may speak as which node.
+    pub gate: Gate,
+    /// The other end.
+    pub peer: Peer,
     /// Where its node is entered.
     pub registry: Registry,
     /// Its number, for telling it from an older stream of the same node.
@@ -61,6 +66,7 @@ impl Control {
         if first.node.is_empty() || first.node.len() > MAX_NODE_NAME {
             return Err(Status::invalid_argument(format!("a node name has 1 to {MAX_NODE_NAME} bytes")));
         }
+        self.gate.admit(&self.peer, &first.node)?;
         let version = hello.agent_version.clone();
         let commands =
             self.registry.connect(&first.node, self.stream, hello).map_err(Status::resource_exhausted)?;
@@ -75,6 +81,7 @@ impl Control {
         reports: &mut (impl Stream<Item = Result<Report, Status>> + Unpin),
         mut commands: mpsc::Receiver<Command>,
     ) -> Result<String, Status> {
+        let mut right = Box::pin(self.gate.ended(&self.peer, Some(name)));
         loop {
             // A command is taken from the queue only when there is room to write it.
             let forward = async {
@@ -92,6 +99,7 @@ impl Control {
                     return Ok("the agent has opened another one, or is gone".into());
                 },
                 () = self.shutdown.cancelled() => return Ok("the server stops".into()),
+                refusal = &mut right => return Err(refusal),
             }
         }
     }

@@ -4,30 +4,39 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
-use crate::config::Server;
+use super::secure::Connections;
+use crate::authority::EnrollService;
+use crate::config::Config;
 use crate::ingest::Service;
 
 /// Flow-control window of an agent's stream and connection, in bytes.
 const WINDOW: u32 = 4 << 20;
 
+/// HTTP/2 pings find out that the other end has vanished without a word.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
 pub(super) async fn bind(address: SocketAddr, field: &'static str) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|reason| Error::Listen { address, field, reason })
 }
 
-/// Binds the address for agents, unless that were not safe.
-pub(super) async fn bind_agents(settings: &Server) -> Result<TcpListener, Error> {
-    if !settings.grpc.ip().is_loopback() {
-        if !settings.insecure {
-            return Err(Error::NotSafe(settings.grpc));
+/// Refuses addresses that other machines reach when anybody could use them.
+pub(super) fn check_open(config: &Config) -> Result<(), Error> {
+    let server = &config.server;
+    if server.insecure {
+        for (field, address) in [("grpc", server.grpc), ("http", server.http)] {
+            if !address.ip().is_loopback() {
+                tracing::warn!(%address, "server.{field} is open without TLS, as server.insecure allows");
+            }
         }
-        tracing::warn!(grpc = %settings.grpc, "agents are answered without TLS, as server.insecure allows");
+        return Ok(());
     }
-    bind(settings.grpc, "grpc").await
+    if !server.http.ip().is_loopback() && !config.web.authenticates() {
+        return Err(Error::Open(server.http));
+    }
+    Ok(())
 }
 
 pub(super) fn local(listener: &TcpListener) -> Result<SocketAddr, Error> {
@@ -36,34 +45,33 @@ pub(super) fn local(listener: &TcpListener) -> Result<SocketAddr, Error> {
 }
 
 pub(super) async fn serve_http(
-    listener: TcpListener,
+    (connections, accepting): (Connections, impl Future<Output = ()>),
     router: axum::Router,
     shutdown: CancellationToken,
 ) -> Result<(), String> {
-    axum::serve(listener, router)
-        .with_graceful_shutdown(shutdown.cancelled_owned())
-        .await
-        .map_err(|error| error.to_string())
+    let serving = axum::serve(connections, router).with_graceful_shutdown(shutdown.cancelled_owned());
+    tokio::select! {
+        served = serving.into_future() => served.map_err(|error| error.to_string()),
+        () = accepting => Err("no connections are accepted any more".into()),
+    }
 }
 
 pub(super) async fn serve_agents(
-    listener: TcpListener,
+    (connections, accepting): (Connections, impl Future<Output = ()>),
     service: Service,
+    enroll: EnrollService,
     shutdown: CancellationToken,
 ) -> Result<(), String> {
-    let connections = TcpListenerStream::new(listener).map(|connection| {
-        let connection = connection?;
-        // Acks are small and awaited.
-        connection.set_nodelay(true)?;
-        Ok::<_, std::io::Error>(connection)
-    });
-    tonic::transport::Server::builder()
+    let serving = tonic::transport::Server::builder()
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
-        .http2_keepalive_interval(Some(Duration::from_secs(10)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .http2_keepalive_interval(Some(KEEP_ALIVE))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE))
         .add_service(service.into_server())
-        .serve_with_incoming_shutdown(connections, shutdown.cancelled_owned())
-        .await
-        .map_err(|error| error.to_string())
+        .add_service(enroll.into_server())
+        .serve_with_incoming_shutdown(connections, shutdown.cancelled_owned());
+    tokio::select! {
+        served = serving => served.map_err(|error| error.to_string()),
+        () = accepting => Err("no connections are accepted any more".into()),
+    }
 }

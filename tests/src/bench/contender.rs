@@ -124,7 +124,7 @@ impl Running {
 
     async fn wait_ready(&mut self) -> Result<()> {
         let path = if self.kind == Kind::VictoriaMetrics { "/health" } else { "/-/ready" };
-        let http = reqwest::Client::new();
+        let http = binnacle_tests::client::http_client(Duration::from_secs(600), None)?;
         let begun = Instant::now();
         loop {
             let answer = http.get(self.url(path)).timeout(Duration::from_secs(5)).send().await;

@@ -97,7 +97,7 @@ async fn query(
     shape: &Shape,
     repeat: usize,
 ) -> Result<Query> {
-    let http = reqwest::Client::new();
+    let http = binnacle_tests::client::http_client(Duration::from_secs(600), None)?;
     let end = shape.end_ms() / 1000;
     let start = shape.start_ms / 1000 + 600;
     let (path, parameters) = if range {
@@ -132,7 +132,8 @@ async fn samples(server: &Running, shape: &Shape) -> Result<f64> {
     // Metric by metric: all at once would pass the peers' limits.
     for name in METRIC_NAMES {
         let expr = format!("sum(count_over_time({name}[{seconds}s]))");
-        let request = reqwest::Client::new().get(server.url("/api/v1/query"));
+        let request = binnacle_tests::client::http_client(Duration::from_secs(600), None)?
+            .get(server.url("/api/v1/query"));
         let time = (shape.end_ms() / 1000).to_string();
         let answer = request.query(&[("query", &expr), ("time", &time)]).send().await?;
         let answer: serde_json::Value = serde_json::from_slice(&answer.bytes().await?)?;

@@ -23,7 +23,7 @@ pub async fn load(url: &str, shape: &Shape) -> Result<()> {
 }
 
 async fn send_share(url: &str, mut share: Vec<Series>, shape: &Shape) -> Result<()> {
-    let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build()?;
+    let http = binnacle_tests::client::http_client(Duration::from_secs(60), None)?;
     let labels: Vec<Vec<u8>> = share.iter().map(encode_labels).collect();
     let (mut body, mut samples) = (Vec::new(), 0);
     for step in 0..shape.steps {

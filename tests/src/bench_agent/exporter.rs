@@ -14,7 +14,7 @@ pub async fn run(interval: Duration, time: Duration) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let port = free_port()?;
     let program = Program::start(&path, &[format!("--web.listen-address=127.0.0.1:{port}")], folder.path())?;
-    let client = reqwest::Client::new();
+    let client = binnacle_tests::client::http_client(Duration::from_secs(60), None)?;
     let url = format!("http://127.0.0.1:{port}/metrics");
     let scrape = || async {
         let answer = client.get(&url).header("Accept-Encoding", "gzip").send().await.ok()?;

@@ -52,7 +52,7 @@ impl Peer {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| binary.display().to_string())?;
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build()?;
+        let http = crate::client::http_client(Duration::from_secs(60), None)?;
         let peer = Self { _child: child, _folder: folder, base: format!("http://127.0.0.1:{port}"), http };
         for _ in 0..300 {
             let ready = peer.http.get(format!("{}/-/ready", peer.base)).send().await;

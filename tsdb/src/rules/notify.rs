@@ -1,5 +1,6 @@
 //! Tells alerts to Alertmanagers and webhooks: bounded queues, batches, retries, a count of what was lost.
 
+mod client;
 mod format;
 
 use std::collections::BTreeMap;
@@ -266,7 +267,13 @@ struct Task {
 
 impl Task {
     async fn run(mut self) {
-        let client = reqwest::Client::new();
+        let client = match client::client() {
+            Ok(client) => client,
+            Err(reason) => {
+                tracing::error!(target = %self.target.shown(), reason, "alerts cannot be told: no HTTP client");
+                return;
+            }
+        };
         loop {
             let mut batch = Vec::with_capacity(BATCH);
             tokio::select! {
