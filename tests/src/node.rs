@@ -4,13 +4,15 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use binnacle_proto::node::node_client::NodeClient;
 use binnacle_proto::node::{Ack, Batch, BatchBody, LogBlock, LogLine, SampleBlock, SeriesDef};
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
+
+use crate::client::Client;
 
 /// What a node sends: in batch `n` (1, 2, …) one sample of value `n` at `start_ms + n · step_ms` for
 /// each series, and `lines` numbered lines.
@@ -163,6 +165,50 @@ impl Script {
     /// The text of line number `line` of the node, counted from 0.
     pub fn line(&self, line: u64) -> String {
         format!("node {} line {line:08}", self.node)
+    }
+
+    /// Every sample and line up to batch `acknowledged` is there, once.
+    ///
+    /// # Errors
+    /// What is missing or too much, or what the server said.
+    pub async fn check(&self, client: &Client, acknowledged: u64) -> Result<()> {
+        if acknowledged == 0 {
+            return Ok(());
+        }
+        let (script, node, metric) = (self, &self.node, &self.metric);
+        let (end_ms, step_ms) = (script.time_ms(acknowledged), script.step_ms);
+        let span_ms = step_ms * acknowledged as i64;
+        // Left-open: from just after batch 0 to the acknowledged one.
+        let selector = format!(r#"{metric}{{node="{node}"}}[{span_ms}ms]"#);
+        let at = Some(end_ms as f64 / 1000.0);
+        let counts = client.query(&format!("count_over_time({selector})"), at).await?;
+        ensure!(counts.len() == script.series as usize, "{node}: {} series", counts.len());
+        for sample in &counts {
+            ensure!(sample.value == acknowledged as f64, "{node}: {sample:?}, acknowledged {acknowledged}");
+        }
+        let sums = client.query(&format!("sum_over_time({selector})"), at).await?;
+        let sum = (acknowledged * (acknowledged + 1) / 2) as f64;
+        for sample in &sums {
+            ensure!(sample.value == sum, "{node}: {sample:?}, the sum must be {sum}");
+        }
+
+        let (start_ns, end_ns) = (script.start_ms * 1_000_000, (end_ms + 1) * 1_000_000);
+        let lines = client.logs(&format!(r#"{{node="{node}",job="test"}}"#), start_ns, end_ns).await?;
+        let expected = acknowledged * u64::from(script.lines);
+        let found: std::collections::BTreeSet<&str> = lines.iter().map(|line| line.line.as_str()).collect();
+        let missing: Vec<u64> = (0..expected).filter(|n| !found.contains(script.line(*n).as_str())).collect();
+        ensure!(
+            missing.is_empty() && lines.len() as u64 == expected,
+            "{node}: {} lines found, {expected} acknowledged, {} missing, first {:?}",
+            lines.len(),
+            missing.len(),
+            missing.iter().take(3).collect::<Vec<_>>(),
+        );
+        for (number, line) in lines.iter().enumerate() {
+            let expected = script.line(number as u64);
+            ensure!(line.line == expected, "{node}: {:?} where {expected:?} comes", line.line);
+        }
+        Ok(())
     }
 
     fn batch(&self, session: u64, sequence: u64, define: bool) -> Batch {

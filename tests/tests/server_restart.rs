@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use binnacle_tests::client::Client;
 use binnacle_tests::node::{Node, Script};
 use binnacle_tests::process::Server;
 
@@ -53,7 +52,7 @@ async fn nothing_acknowledged_is_lost_or_twice_when_the_server_is_killed() -> Re
         server.start_again().await?;
         let client = server.client()?;
         for (script, acknowledged) in scripts.iter().zip(acknowledged) {
-            check(&client, script, acknowledged).await?;
+            script.check(&client, acknowledged).await?;
         }
     }
     let last = nodes.iter().map(Node::acknowledged).max().unwrap_or(0) + 100;
@@ -63,48 +62,7 @@ async fn nothing_acknowledged_is_lost_or_twice_when_the_server_is_killed() -> Re
     ensure!(last > 200, "too little went through to show anything: {last} batches");
     let client = server.client()?;
     for (script, node) in scripts.iter().zip(&nodes) {
-        check(&client, script, node.acknowledged()).await?;
-    }
-    Ok(())
-}
-
-/// Every sample and line up to batch `acknowledged` is there, once.
-async fn check(client: &Client, script: &Script, acknowledged: u64) -> Result<()> {
-    if acknowledged == 0 {
-        return Ok(());
-    }
-    let node = &script.node;
-    let (end_ms, step_ms) = (script.time_ms(acknowledged), script.step_ms);
-    let span_ms = step_ms * acknowledged as i64;
-    // Left-open: from just after batch 0 to the acknowledged one.
-    let selector = format!(r#"restart_test{{node="{node}"}}[{span_ms}ms]"#);
-    let at = Some(end_ms as f64 / 1000.0);
-    let counts = client.query(&format!("count_over_time({selector})"), at).await?;
-    ensure!(counts.len() == script.series as usize, "{node}: {} series", counts.len());
-    for sample in &counts {
-        ensure!(sample.value == acknowledged as f64, "{node}: {sample:?}, acknowledged {acknowledged}");
-    }
-    let sums = client.query(&format!("sum_over_time({selector})"), at).await?;
-    let sum = (acknowledged * (acknowledged + 1) / 2) as f64;
-    for sample in &sums {
-        ensure!(sample.value == sum, "{node}: {sample:?}, the sum must be {sum}");
-    }
-
-    let (start_ns, end_ns) = (script.start_ms * 1_000_000, (end_ms + 1) * 1_000_000);
-    let lines = client.logs(&format!(r#"{{node="{node}",job="test"}}"#), start_ns, end_ns).await?;
-    let expected = acknowledged * u64::from(script.lines);
-    let found: std::collections::BTreeSet<&str> = lines.iter().map(|line| line.line.as_str()).collect();
-    let missing: Vec<u64> = (0..expected).filter(|n| !found.contains(script.line(*n).as_str())).collect();
-    ensure!(
-        missing.is_empty() && lines.len() as u64 == expected,
-        "{node}: {} lines found, {expected} acknowledged, {} missing, first {:?}",
-        lines.len(),
-        missing.len(),
-        missing.iter().take(3).collect::<Vec<_>>(),
-    );
-    for (number, line) in lines.iter().enumerate() {
-        let expected = script.line(number as u64);
-        ensure!(line.line == expected, "{node}: {:?} where {expected:?} comes", line.line);
+        script.check(&client, node.acknowledged()).await?;
     }
     Ok(())
 }
