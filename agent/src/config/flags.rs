@@ -18,7 +18,7 @@ pub struct Flags {
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Server's gRPC address, e.g. https://binnacle.example:9091; http:// on this machine only
+    /// Server's gRPC address, `https://HOST:9091`; `http://…` on this machine only
     #[arg(long, value_name = "URL")]
     pub server: Option<String>,
     /// Name of this node (default: the host name)
