@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use binnacle_proto::Labels;
 use binnacle_tsdb::{
-    Config, Db, Engine, Guard, GuardLimits, Hints, MatchTest, Matcher, Points, QueryOptions, Sample, Select,
-    Source, Value,
+    Config, Db, Engine, Error, Guard, GuardLimits, Hints, MatchTest, Matcher, Points, QueryOptions, Sample,
+    Select, Source, Value,
 };
 
 const CHILD: &str = "BINNACLE_CRASH_CHILD";
@@ -33,6 +33,8 @@ const ROUNDS_A_DATABASE: u64 = 25;
 /// A late sample lies so far before its batch; between the samples of others.
 const LATE_MS: i64 = STEP_MS * 15 / 2;
 const HOUR_MS: i64 = 3_600_000;
+/// Until a refused batch is sent again.
+const WAIT: Duration = Duration::from_millis(5);
 
 fn main() {
     if let Ok(dir) = std::env::var(CHILD) {
@@ -145,7 +147,13 @@ fn write_until_killed(dir: &Path) {
                             value,
                         })
                         .collect();
-                    let appended = db.append(samples, 0).await.unwrap();
+                    let appended = loop {
+                        match db.append(samples.clone(), 0).await {
+                            // The head is full and small: its flush comes first.
+                            Err(Error::Unavailable { .. }) => tokio::time::sleep(WAIT).await,
+                            appended => break appended.unwrap(),
+                        }
+                    };
                     assert_eq!(appended.out_of_bounds + appended.conflicting + appended.unknown_series, 0);
                     print_line(&format!("{worker} {number}"));
                     newest_ms.fetch_max(number as i64 * STEP_MS, Ordering::Relaxed);

@@ -5,9 +5,11 @@ use crate::select::Points;
 
 const STEP_MS: i64 = 15_000;
 
-/// Kinds of series with how many of a container's twenty are of it, and a value from the one before and
-/// a random number.
-const KINDS: [(&str, usize, fn(f64, u64) -> f64); 9] = [
+/// A value from the one before and a random number.
+type Next = fn(f64, u64) -> f64;
+
+/// Kinds of series with how many of a container's twenty are of it.
+const KINDS: [(&str, usize, Next); 9] = [
     ("CPU seconds", 3, |v, dice| ((v * 1e9).round() + (dice % 6_000_000_000) as f64) / 1e9),
     ("pages", 4, |v, dice| (v / 4096.0 + (dice % 129) as f64 + 100.0 - 64.0).max(1.0).round() * 4096.0),
     ("periods", 1, |v, dice| v + (dice % 300) as f64),
@@ -19,7 +21,7 @@ const KINDS: [(&str, usize, fn(f64, u64) -> f64); 9] = [
     ("constant", 4, |v, _| v),
 ];
 
-fn series(next: fn(f64, u64) -> f64, samples: usize, jitter_ms: u64) -> Points {
+fn series(next: Next, samples: usize, jitter_ms: u64) -> Points {
     let mut points = Points::default();
     let (mut value, mut random) = (0.0, 0x9E37_79B9_7F4A_7C15u64);
     for at in 0..samples as i64 {

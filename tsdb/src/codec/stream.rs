@@ -192,15 +192,12 @@ fn time_bytes(code: u8) -> Result<usize, Corrupt> {
     TIME_BYTES.get(usize::from(code)).copied().ok_or(Corrupt("unknown time code"))
 }
 
+/// Bytes of a value by its code: a table, because lengths of noise cannot be predicted.
+const VALUE_BYTES: [u8; 24] = [0, 1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8];
+
 #[inline]
 fn value_bytes(code: u8) -> Result<usize, Corrupt> {
-    match code {
-        SAME => Ok(0),
-        1..=7 => Ok(usize::from(code - INTEGER)),
-        8..=15 => Ok(usize::from(code - LOW)),
-        16..=23 => Ok(usize::from(code - HIGH)),
-        _ => Err(Corrupt("unknown value code")),
-    }
+    VALUE_BYTES.get(usize::from(code)).copied().map(usize::from).ok_or(Corrupt("unknown value code"))
 }
 
 /// Takes `len` bytes off the end, as a little-endian word.

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use parking_lot::MutexGuard;
+
 use super::Core;
 use crate::Error;
 use crate::codec::encode_chunk;
@@ -98,6 +100,8 @@ impl Core {
             if next.is_none() {
                 self.counters.merge_passes.add(1);
             }
+            // A flush that waits comes first.
+            MutexGuard::unlock_fair(maintenance);
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 mod progress;
 
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::sync_channel;
 
 use binnacle_proto::Labels;
 use hashbrown::{HashMap, HashSet};
@@ -10,6 +11,7 @@ use roaring::RoaringBitmap;
 
 use super::Core;
 use crate::Error;
+use crate::codec::Corrupt;
 use crate::day::Day;
 use crate::head::{SHARDS, shard_of};
 use crate::store::SeriesId;
@@ -22,6 +24,9 @@ pub(super) const META_CUTS: &str = "wal_cuts";
 pub(super) const META_NEXT_ID: &str = "next_series_id";
 /// Records between two lines in the log.
 const PROGRESS: u64 = 100_000;
+
+/// Records decoded before they are applied: the memory of a replay stays bounded.
+const DECODED_AHEAD: usize = 2;
 
 /// What a replay needs besides the head.
 struct Replay {
@@ -62,14 +67,11 @@ impl Core {
         let mut last_seq = replay.cuts.iter().copied().max().unwrap_or(0);
         let first = replay.cuts.iter().copied().min().unwrap_or(0);
         self.replayed.begin(first + 1, self.store.wal_end()?.unwrap_or(first));
-        let mut result = Ok(());
-        self.store.wal_after(first, &mut |seq, bytes| {
+        self.each_record(first, |seq, bytes, record| {
             last_seq = last_seq.max(seq);
-            self.wal.add(seq, bytes.len() as u64);
-            result = self.replay_record(&mut replay, seq, bytes);
-            result.is_ok()
+            self.wal.add(seq, bytes);
+            self.replay_record(&mut replay, seq, record)
         })?;
-        result?;
         self.next_seq.store(last_seq + 1, Ordering::Relaxed);
         self.head.set_applied(last_seq);
         self.counters.wal_corrupt.add(replay.corrupt);
@@ -84,6 +86,31 @@ impl Core {
         Ok(())
     }
 
+    /// Calls `each` with the log's records after `first` and their bytes on disk, in order. A thread of its
+    /// own reads and decodes while the records before are applied.
+    fn each_record(
+        &self,
+        first: u64,
+        mut each: impl FnMut(u64, u64, Result<Record, Corrupt>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let failed = |reason: String| Error::Storage { context: "cannot replay the log".into(), reason };
+        std::thread::scope(|scope| {
+            let (decoded, records) = sync_channel(DECODED_AHEAD);
+            let read = move || {
+                self.store.wal_after(first, &mut |seq, bytes| {
+                    // The other end goes when a record cannot be applied.
+                    decoded.send((seq, bytes.len() as u64, decode_record(bytes))).is_ok()
+                })
+            };
+            let reader = std::thread::Builder::new().name("tsdb-replay".into()).spawn_scoped(scope, read);
+            let reader = reader.map_err(|error| failed(error.to_string()))?;
+            let applied = records.into_iter().try_for_each(|(seq, bytes, record)| each(seq, bytes, record));
+            let read = reader.join().map_err(|_| failed("its thread has panicked".into()))?;
+            applied?;
+            Ok(read?)
+        })
+    }
+
     fn read_cuts(&self) -> Result<[u64; SHARDS], Error> {
         let mut cuts = [0; SHARDS];
         if let Some(bytes) = self.store.meta(META_CUTS)? {
@@ -94,8 +121,13 @@ impl Core {
         Ok(cuts)
     }
 
-    fn replay_record(&self, replay: &mut Replay, seq: u64, bytes: &[u8]) -> Result<(), Error> {
-        let record = match decode_record(bytes) {
+    fn replay_record(
+        &self,
+        replay: &mut Replay,
+        seq: u64,
+        record: Result<Record, Corrupt>,
+    ) -> Result<(), Error> {
+        let record = match record {
             Ok(record) => record,
             Err(error) => {
                 replay.corrupt += 1;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use parking_lot::MutexGuard;
 use roaring::RoaringBitmap;
 
 use super::merge::{Rewritten, TURN_BYTES, TURNS};
@@ -122,7 +123,10 @@ impl Core {
                 if maintenance.seals.under_way.is_none() && !self.begin_sealing(&mut maintenance, now_ms)? {
                     return Ok(());
                 }
-                self.seal_turn(&mut maintenance)?
+                let sealed = self.seal_turn(&mut maintenance)?;
+                // A flush that waits comes first.
+                MutexGuard::unlock_fair(maintenance);
+                sealed
             };
             if let Some(day) = sealed {
                 self.store.compact_day(day)?;
