@@ -122,8 +122,16 @@ pub(super) fn write_float(out: &mut Vec<u8>, value: f64) {
     } else if value.fract() == 0.0 && magnitude < 1e15 && value.to_bits() != (-0.0f64).to_bits() {
         write_integer(out, value as i64);
     } else if magnitude != 0.0 && (magnitude < 1e-6 || (1e-5..1e15).contains(&magnitude)) {
-        // Most numbers by far, in the form that is wanted already and several times as fast.
-        out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
+        // Most numbers by far, nearly in the form that is wanted and several times as fast.
+        let mut buffer = zmij::Buffer::new();
+        match buffer.format_finite(value).as_bytes() {
+            // Go writes at least two digits of an exponent.
+            [mantissa @ .., b'e', b'-', digit] => {
+                out.extend_from_slice(mantissa);
+                out.extend_from_slice(&[b'e', b'-', b'0', *digit]);
+            }
+            text => out.extend_from_slice(text),
+        }
     } else {
         write_unusual(out, value);
     }
