@@ -132,7 +132,8 @@ fn write_until_killed(dir: &Path) {
     let next = |worker| found(&db, worker).keys().map(|(number, _)| number + 1).max().unwrap_or(0);
     let starts: Vec<u64> = (0..WORKERS).map(next).collect();
     print_line("ready");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
     let newest_ms = Arc::new(AtomicI64::new(0));
     runtime.block_on(async {
         for (worker, start) in starts.into_iter().enumerate() {
