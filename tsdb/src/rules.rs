@@ -18,7 +18,9 @@ mod view;
 pub(crate) use file::parse as parse_file;
 pub use file::{Finding, MAX_FILE_BYTES, check};
 pub use manager::{Handle, Manager, RulesConfig};
-pub use notify::{NotifierConfig, WebhookConfig, WebhookFormat};
+pub use notify::{
+    Authorization, BasicAuth, HttpConfig, NotifierConfig, TlsConfig, WebhookConfig, WebhookFormat,
+};
 pub(crate) use template::Template;
 pub use unit::{UnitReport, unit_test};
 pub use view::{AlertState, AlertView, GroupView, Health, ReloadStatus, RuleKind, RuleView};

@@ -137,6 +137,9 @@ impl Manager {
     /// What is wrong with the files; nothing runs then.
     pub fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<Handle, Vec<Finding>> {
         let groups = load(&self.context.scope.config)?;
+        self.notifiers
+            .check()
+            .map_err(|message| vec![Finding { file: PathBuf::from("configuration"), line: 0, message }])?;
         let (stopped, _) = watch::channel(false);
         let now_ms = (self.context.clock)();
         let handle = Handle(Arc::new(Shared {

@@ -17,6 +17,8 @@ use tokio::task::JoinSet;
 use self::format::Origin;
 use crate::http::Text;
 
+pub use client::{Authorization, BasicAuth, HttpConfig, TlsConfig};
+
 /// Alerts of one request.
 const BATCH: usize = 64;
 
@@ -29,6 +31,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 pub struct NotifierConfig {
     /// Addresses of Alertmanagers, e.g. `http://127.0.0.1:9093`.
     pub alertmanagers: Vec<String>,
+    /// How they are reached: authorities, credentials.
+    pub alertmanager_http: HttpConfig,
     /// Plain webhooks.
     pub webhooks: Vec<WebhookConfig>,
     /// Alerts that may wait for each receiver; more are lost and counted.
@@ -41,7 +45,14 @@ pub struct NotifierConfig {
 
 impl Default for NotifierConfig {
     fn default() -> Self {
-        Self { alertmanagers: Vec::new(), webhooks: Vec::new(), queue: 10_000, tries: 6, timeout_seconds: 10 }
+        Self {
+            alertmanagers: Vec::new(),
+            alertmanager_http: HttpConfig::default(),
+            webhooks: Vec::new(),
+            queue: 10_000,
+            tries: 6,
+            timeout_seconds: 10,
+        }
     }
 }
 
@@ -54,6 +65,9 @@ pub struct WebhookConfig {
     /// What is posted.
     #[serde(default)]
     pub format: WebhookFormat,
+    /// How it is reached: authorities, credentials.
+    #[serde(default)]
+    pub http: HttpConfig,
     /// Seconds after which an alert that still fires is told again.
     #[serde(default = "four_hours")]
     pub repeat_seconds: u64,
@@ -113,6 +127,7 @@ struct Target {
     url: String,
     /// `None` for an Alertmanager.
     webhook: Option<WebhookConfig>,
+    http: HttpConfig,
     origin: Arc<Origin>,
     tries: u32,
     timeout: Duration,
@@ -138,6 +153,7 @@ impl Notifiers {
         });
         let target = |url: String, webhook: Option<WebhookConfig>| Target {
             url,
+            http: webhook.as_ref().map_or(&config.alertmanager_http, |webhook| &webhook.http).clone(),
             webhook,
             origin: origin.clone(),
             tries: config.tries.max(1),
@@ -155,6 +171,15 @@ impl Notifiers {
             Receiver { target, queue, waiting, counters: Arc::default() }
         });
         Self(Arc::new(receivers.collect()))
+    }
+
+    /// What is wrong with the files and settings of any receiver.
+    pub(super) fn check(&self) -> Result<(), String> {
+        for receiver in self.0.iter() {
+            let reason = client::check(&receiver.target.http);
+            reason.map_err(|reason| format!("rules.notify: {}: {reason}", receiver.target.shown()))?;
+        }
+        Ok(())
     }
 
     /// Starts a task for each receiver.
@@ -223,8 +248,9 @@ impl Target {
 
     async fn post(&self, client: &reqwest::Client, body: &serde_json::Value) -> Result<(), Failure> {
         // The text of a reqwest error holds the address, which may be secret.
-        let passing = |error: reqwest::Error| Failure::Passing(error.without_url().to_string());
+        let passing = |error: reqwest::Error| Failure::Passing(reasons(&error.without_url()));
         let request = client.post(&self.url).timeout(self.timeout).json(body);
+        let request = client::authorized(request, &self.http).map_err(Failure::Passing)?;
         let response = request.send().await.map_err(passing)?;
         let status = response.status();
         if status.is_server_error() || status.as_u16() == 429 {
@@ -255,6 +281,18 @@ impl Target {
     }
 }
 
+/// An error with what caused it.
+fn reasons(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
 /// Sends what waits for one receiver.
 struct Task {
     target: Target,
@@ -267,7 +305,7 @@ struct Task {
 
 impl Task {
     async fn run(mut self) {
-        let client = match client::client() {
+        let mut client = match client::client(&self.target.http) {
             Ok(client) => client,
             Err(reason) => {
                 tracing::error!(target = %self.target.shown(), reason, "alerts cannot be told: no HTTP client");
@@ -288,7 +326,7 @@ impl Task {
                 None => format::alertmanager(&batch, &self.target.origin),
                 Some(webhook) => format::webhook(webhook.format, &batch, &self.target.origin),
             };
-            self.deliver(&client, &body, batch.len() as u64).await;
+            self.deliver(&mut client, &body, batch.len() as u64).await;
         }
     }
 
@@ -313,7 +351,7 @@ impl Task {
         batch.into_iter().filter(is_news).collect()
     }
 
-    async fn deliver(&mut self, client: &reqwest::Client, body: &serde_json::Value, alerts: u64) {
+    async fn deliver(&mut self, client: &mut reqwest::Client, body: &serde_json::Value, alerts: u64) {
         let mut pause = Duration::from_millis(500);
         for again in (0..self.target.tries).rev() {
             let failure = match self.target.post(client, body).await {
@@ -338,6 +376,10 @@ impl Task {
                 }
             }
             pause = (pause * 2).min(MAX_BACKOFF);
+            // Certificates may have been replaced meanwhile.
+            if let Ok(renewed) = client::client(&self.target.http) {
+                *client = renewed;
+            }
         }
     }
 }
