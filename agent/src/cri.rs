@@ -20,8 +20,11 @@ mod v1 {
 
 use v1::runtime_service_client::RuntimeServiceClient;
 
-/// The engine is asked this often; a container that is younger has no name for so long at most.
+/// The engine is asked this often.
 const EVERY: Duration = Duration::from_secs(5);
+
+/// It is asked so long after an unknown container was seen: what comes at one time is asked for once.
+const SOON: Duration = Duration::from_millis(100);
 
 /// How long the engine may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,6 +50,7 @@ pub(crate) async fn run(context: Context) -> Result<(), Error> {
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             _ = ticks.tick() => {}
+            () = registry.missed() => tokio::time::sleep(SOON).await,
         }
         if !socket.exists() {
             engine = None;

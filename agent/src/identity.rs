@@ -44,6 +44,8 @@ pub(crate) struct Registry(Arc<Shared>);
 struct Shared {
     by_id: RwLock<HashMap<String, Arc<Container>>>,
     generation: AtomicU64,
+    /// Somebody has seen a container that is not known.
+    missing: tokio::sync::Notify,
 }
 
 impl Registry {
@@ -66,6 +68,17 @@ impl Registry {
     /// The container with this id.
     pub(crate) fn get(&self, id: &str) -> Option<Arc<Container>> {
         self.0.by_id.read().get(id).cloned()
+    }
+
+    /// Says that a container was seen that is not known: whoever fills the registry need not wait for its
+    /// time to come.
+    pub(crate) fn miss(&self) {
+        self.0.missing.notify_one();
+    }
+
+    /// Waits until [`Registry::miss`] was called since the last time.
+    pub(crate) async fn missed(&self) {
+        self.0.missing.notified().await;
     }
 
     /// Some container of the pod with this uid.

@@ -231,7 +231,7 @@ async fn pods_of_a_real_runtime_appear_are_counted_and_vanish() -> Result<()> {
     wait_until("the container's lines", SOON, all).await.with_context(|| agent.log())?;
 
     // A container eats more than it may: killed once, counted once, and not on anybody else's account.
-    let eats = ["/bin/sh", "-c", "sleep 8; dd if=/dev/zero of=/dev/null bs=200M count=1"];
+    let eats = ["/bin/sh", "-c", "sleep 2; dd if=/dev/zero of=/dev/null bs=200M count=1"];
     let hog =
         Wanted { name: "hog", image: IMAGE, command: &eats, memory_limit: 48 << 20, ..Wanted::default() };
     let first = runtime.start(&eater, hog.clone()).await?;

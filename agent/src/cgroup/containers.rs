@@ -264,6 +264,9 @@ impl Containers {
         }
         let identity = identify(&self.registry, &place);
         let is_container = place.container_id.is_some();
+        if is_container && identity.is_none() {
+            self.registry.miss();
+        }
         Some(Known {
             inode,
             reader: Reader::new(&self.cgroups, id),

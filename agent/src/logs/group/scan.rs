@@ -40,7 +40,7 @@ impl Group {
         self.empty = found.is_empty();
         let mut present: HashSet<String> = HashSet::new();
         for file in &found {
-            if let Err(e) = self.place_file(file, checkpoint, &mut present, now_ms)
+            if let Err(e) = self.place_file(file, checkpoint, &mut present)
                 && e.kind() != io::ErrorKind::NotFound
             {
                 tracing::warn!(path = %file.path.display(), error = %e, "log file cannot be read");
@@ -87,7 +87,6 @@ impl Group {
         file: &Found,
         checkpoint: &mut Checkpoint,
         present: &mut HashSet<String>,
-        now_ms: i64,
     ) -> io::Result<()> {
         if let Some(tail) =
             self.tails.iter_mut().find(|tail| tail.content.is_some() && tail.inode == file.inode)
@@ -152,10 +151,10 @@ impl Group {
             return Ok(());
         }
         if file.gzip {
-            // It may still be being written, from a file that is known.
-            let young = now_ms - file.mtime_ns / 1_000_000 < SEARCH_MS;
             let is_known = |entry: &Entry| is_same(&file.path, entry.head, 0, Print::default());
-            if young || self.finished.iter().any(is_known) {
+            // It is still being written as long as the file that it is made from is there. Waiting longer
+            // would let newer files come first, and lines that began in this one would be broken.
+            if self.finished.iter().any(is_known) || file.path.with_extension("").exists() {
                 return Ok(());
             }
         }
