@@ -144,6 +144,10 @@ impl Spool {
         if let Some((_, bytes)) = self.segments.back_mut() {
             *bytes = writer.bytes();
         }
+        if written.is_err() && writer.is_empty() {
+            self.segments.pop_back();
+            let _ = fs::remove_file(segment::path(&self.dir, writer.number()));
+        }
         written?;
         self.writer = Some(writer);
         Ok(())

@@ -34,8 +34,13 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn create(dir: &Path, number: u64) -> io::Result<Self> {
-        let mut file = File::create_new(path(dir, number))?;
-        file.write_all(&MAGIC)?;
+        let path = path(dir, number);
+        let mut file = File::create_new(&path)?;
+        if let Err(error) = file.write_all(&MAGIC) {
+            // Its number is used again.
+            let _ = std::fs::remove_file(&path);
+            return Err(error);
+        }
         Ok(Self { file, number, bytes: MAGIC.len() as u64, dictionary: Dictionary::default() })
     }
 
@@ -47,7 +52,12 @@ impl Writer {
         self.bytes
     }
 
-    /// Writes one record. It survives the end of the process; that of the machine only when the
+    /// Whether there is no record in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes == MAGIC.len() as u64
+    }
+
+    /// Writes one record, whole or, after an error, not at all. It survives the end of the process; that of the machine only when the
     /// kernel has written it back.
     pub(super) fn append(&mut self, round: &Round) -> io::Result<()> {
         let body = self.dictionary.encode(std::slice::from_ref(round), std::iter::empty())?.body;
@@ -55,7 +65,11 @@ impl Writer {
         record.extend_from_slice(&(body.len() as u32).to_le_bytes());
         record.extend_from_slice(&XxHash3_64::oneshot(&body).to_le_bytes());
         record.extend_from_slice(&body);
-        self.file.write_all(&record)?;
+        if let Err(error) = self.file.write_all(&record) {
+            // Half a record would end the segment for the reader before its last whole one is known as that.
+            self.file.set_len(self.bytes)?;
+            return Err(error);
+        }
         self.bytes += record.len() as u64;
         Ok(())
     }
