@@ -26,7 +26,8 @@ answer = client.custom_query_range("sum(fed)", now - timedelta(seconds=60), now,
 assert len(answer[0]["values"]) == 7, answer
 
 rows = client.get_metric_range_data("fed", start_time=now - timedelta(minutes=2), end_time=now)
-assert len(rows) == 2 and all(len(row["values"]) == 10 for row in rows), rows
+# Nine or ten steps fit, by where the ends of the range fall.
+assert len(rows) == 2 and all(len(row["values"]) in (9, 10) for row in rows), rows
 try:
     client.custom_query("sum(")
 except Exception as error:
