@@ -5,6 +5,7 @@
 //!   do not travel further into a crate.
 //! - [`Labels`]: a label set, the identity of a series and of a log stream.
 //! - [`enroll`], [`identity`]: how a node gets its certificate, and what certificates and join tokens say.
+//! - [`otlp`]: what OpenTelemetry's metrics and logs have in common.
 //! - [`STALE_NAN`]: the value that ends a series.
 //!
 //! This crate is *not* a place for helpers: what two planes could share but one needs stays with the
@@ -19,6 +20,7 @@
 
 pub mod identity;
 mod labels;
+pub mod otlp;
 mod stale;
 
 pub use labels::{Labels, LabelsBuilder, LabelsError};

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use binnacle_proto::otlp::{AnyValue, KeyValue};
 use binnacle_proto::{Labels, LabelsBuilder};
 use prost::Message;
 
@@ -35,8 +36,6 @@ const STREAM_ATTRIBUTES: [&str; 18] = [
     "k8s.cronjob.name",
     "k8s.job.name",
 ];
-/// How deep values may nest.
-const MAX_DEPTH: usize = 16;
 
 /// `POST /otlp/v1/logs`
 pub(super) async fn logs(State(api): State<Api>, request: Request<Body>) -> Result<Response, Failure> {
@@ -64,7 +63,7 @@ fn blocks(logs: &proto::ResourceLogs, now_ns: i64) -> Vec<Block> {
     let mut shared = LabelsBuilder::new();
     for attribute in logs.resource.iter().flat_map(|resource| &resource.attributes) {
         let to = if STREAM_ATTRIBUTES.contains(&attribute.key.as_str()) { &mut stream } else { &mut shared };
-        set(to, &attribute.key, attribute.value.as_ref());
+        set(to, attribute);
     }
     if stream.get("service_name").is_none() {
         stream.set("service_name", "unknown_service");
@@ -76,10 +75,7 @@ fn blocks(logs: &proto::ResourceLogs, now_ns: i64) -> Vec<Block> {
         let mut base = shared.to_builder();
         if let Some(scope) = &scope.scope {
             base.set("scope_name", scope.name.clone()).set("scope_version", scope.version.clone());
-            scope
-                .attributes
-                .iter()
-                .for_each(|attribute| set(&mut base, &attribute.key, attribute.value.as_ref()));
+            scope.attributes.iter().for_each(|attribute| set(&mut base, attribute));
         }
         let base = base.build();
         let records = scope.log_records.iter().map(|log| record(log, &base, now_ns)).collect();
@@ -91,7 +87,7 @@ fn blocks(logs: &proto::ResourceLogs, now_ns: i64) -> Vec<Block> {
 fn record(log: &proto::LogRecord, base: &Labels, now_ns: i64) -> Record {
     let mut metadata = base.to_builder();
     for attribute in &log.attributes {
-        set(&mut metadata, &attribute.key, attribute.value.as_ref());
+        set(&mut metadata, attribute);
     }
     if log.severity_number != 0 {
         metadata.set("severity_number", log.severity_number.to_string());
@@ -100,49 +96,16 @@ fn record(log: &proto::LogRecord, base: &Labels, now_ns: i64) -> Record {
     metadata.set("trace_id", hex(&log.trace_id)).set("span_id", hex(&log.span_id));
     let time = [log.time_unix_nano, log.observed_time_unix_nano].into_iter().find(|ns| *ns > 0);
     let time_ns = time.and_then(|ns| i64::try_from(ns).ok()).unwrap_or(now_ns);
-    let mut line = String::new();
-    if let Some(body) = &log.body {
-        match &body.value {
-            Some(proto::Value::Text(text)) => line.push_str(text),
-            _ => line = json(body, 0).map_or_else(String::new, |value| value.to_string()),
-        }
-    }
+    let line = log.body.as_ref().map(AnyValue::text).unwrap_or_default();
     Record { time_ns, line: line.into_bytes(), metadata: metadata.build(), end: 0 }
 }
 
-fn set(to: &mut LabelsBuilder, key: &str, value: Option<&proto::AnyValue>) {
+fn set(to: &mut LabelsBuilder, attribute: &KeyValue) {
     let name: String =
-        key.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect();
-    let text = match value.and_then(|value| json(value, 0)) {
-        Some(serde_json::Value::String(text)) => text,
-        Some(value) => value.to_string(),
-        None => return,
-    };
-    if !name.is_empty() {
-        to.set(&name, text);
+        attribute.key.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect();
+    if !name.is_empty() && attribute.value.is_some() {
+        to.set(&name, attribute.text());
     }
-}
-
-fn json(value: &proto::AnyValue, depth: usize) -> Option<serde_json::Value> {
-    if depth > MAX_DEPTH {
-        return None;
-    }
-    Some(match value.value.as_ref()? {
-        proto::Value::Text(text) => text.as_str().into(),
-        proto::Value::Bool(value) => (*value).into(),
-        proto::Value::Int(value) => (*value).into(),
-        proto::Value::Double(value) => (*value).into(),
-        proto::Value::Bytes(bytes) => hex(bytes).into(),
-        proto::Value::Array(array) => {
-            array.values.iter().filter_map(|value| json(value, depth + 1)).collect()
-        }
-        proto::Value::Map(map) => map
-            .values
-            .iter()
-            .filter_map(|pair| Some((pair.key.clone(), json(pair.value.as_ref()?, depth + 1)?)))
-            .collect::<serde_json::Map<_, _>>()
-            .into(),
-    })
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -151,6 +114,8 @@ fn hex(bytes: &[u8]) -> String {
 
 /// The messages of OTLP's logs service that are read here; numbers from its published protocol.
 mod proto {
+    use binnacle_proto::otlp::{AnyValue, KeyValue, Resource};
+
     /// All logs of a request.
     #[derive(Clone, PartialEq, prost::Message)]
     pub struct ExportRequest {
@@ -165,13 +130,6 @@ mod proto {
         pub resource: Option<Resource>,
         #[prost(message, repeated, tag = "2")]
         pub scope_logs: Vec<ScopeLogs>,
-    }
-
-    /// Where logs come from.
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct Resource {
-        #[prost(message, repeated, tag = "1")]
-        pub attributes: Vec<KeyValue>,
     }
 
     /// Logs of one instrumentation scope.
@@ -213,54 +171,5 @@ mod proto {
         pub span_id: Vec<u8>,
         #[prost(fixed64, tag = "11")]
         pub observed_time_unix_nano: u64,
-    }
-
-    /// An attribute.
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct KeyValue {
-        #[prost(string, tag = "1")]
-        pub key: String,
-        #[prost(message, optional, tag = "2")]
-        pub value: Option<AnyValue>,
-    }
-
-    /// Any value.
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct AnyValue {
-        #[prost(oneof = "Value", tags = "1, 2, 3, 4, 5, 6, 7")]
-        pub value: Option<Value>,
-    }
-
-    /// What a value is.
-    #[derive(Clone, PartialEq, prost::Oneof)]
-    pub enum Value {
-        #[prost(string, tag = "1")]
-        Text(String),
-        #[prost(bool, tag = "2")]
-        Bool(bool),
-        #[prost(int64, tag = "3")]
-        Int(i64),
-        #[prost(double, tag = "4")]
-        Double(f64),
-        #[prost(message, tag = "5")]
-        Array(ArrayValue),
-        #[prost(message, tag = "6")]
-        Map(MapValue),
-        #[prost(bytes = "vec", tag = "7")]
-        Bytes(Vec<u8>),
-    }
-
-    /// Values in a row.
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct ArrayValue {
-        #[prost(message, repeated, tag = "1")]
-        pub values: Vec<AnyValue>,
-    }
-
-    /// Values by key.
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct MapValue {
-        #[prost(message, repeated, tag = "1")]
-        pub values: Vec<KeyValue>,
     }
 }

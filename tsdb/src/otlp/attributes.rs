@@ -3,12 +3,9 @@
 use std::collections::BTreeMap;
 
 use binnacle_proto::Labels;
+use binnacle_proto::otlp::{AnyValue, KeyValue};
 
-use super::message::{AnyValue, KeyValue};
 use super::names::label_name;
-
-/// How deep values may nest; what is deeper is left out.
-const MAX_DEPTH: usize = 16;
 
 /// Attributes of a resource that say which it is.
 pub(super) const IDENTIFYING: [&str; 3] = ["service.namespace", "service.name", "service.instance.id"];
@@ -27,7 +24,7 @@ impl LabelSet {
         sorted.sort_by(|a, b| a.key.cmp(&b.key));
         let mut labels = BTreeMap::new();
         for one in sorted {
-            let value = one.value.as_ref().map(text).unwrap_or_default();
+            let value = one.text();
             labels
                 .entry(label_name(&one.key))
                 .and_modify(|have: &mut String| {
@@ -71,99 +68,23 @@ impl LabelSet {
 /// What an attribute says, as text.
 pub(super) fn attribute(attributes: &[KeyValue], key: &str) -> Option<String> {
     let found = attributes.iter().find(|one| one.key == key)?;
-    found.value.as_ref().map(text)
-}
-
-/// A value as text: lists and maps as JSON, bytes as base64.
-pub(super) fn text(value: &AnyValue) -> String {
-    if let Some(text) = &value.string_value {
-        return text.clone();
-    }
-    match json(value, 0) {
-        serde_json::Value::Null => String::new(),
-        serde_json::Value::String(text) => text,
-        other => other.to_string(),
-    }
-}
-
-fn json(value: &AnyValue, depth: usize) -> serde_json::Value {
-    if depth > MAX_DEPTH {
-        return serde_json::Value::Null;
-    }
-    if let Some(text) = &value.string_value {
-        return text.as_str().into();
-    }
-    if let Some(flag) = value.bool_value {
-        return flag.into();
-    }
-    if let Some(number) = value.int_value {
-        return number.into();
-    }
-    if let Some(number) = value.double_value {
-        let whole = number.fract() == 0.0 && number.abs() < 1e15;
-        return if whole { (number as i64).into() } else { number.into() };
-    }
-    if let Some(array) = &value.array_value {
-        return array.values.iter().map(|value| json(value, depth + 1)).collect();
-    }
-    if let Some(map) = &value.kvlist_value {
-        let pairs: BTreeMap<_, _> = map.values.iter().map(|pair| (pair.key.as_str(), pair)).collect();
-        let pairs = pairs.into_iter().map(|(key, pair)| {
-            let value = pair.value.as_ref().map_or(serde_json::Value::Null, |value| json(value, depth + 1));
-            (key.to_owned(), value)
-        });
-        return pairs.collect::<serde_json::Map<_, _>>().into();
-    }
-    value.bytes_value.as_deref().map_or(serde_json::Value::Null, |bytes| base64(bytes).into())
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let bits =
-            chunk.iter().enumerate().fold(0u32, |bits, (at, byte)| bits | u32::from(*byte) << (16 - 8 * at));
-        for digit in 0..4 {
-            if digit <= chunk.len() {
-                text.push(char::from(DIGITS[(bits >> (18 - 6 * digit)) as usize & 63]));
-            } else {
-                text.push('=');
-            }
-        }
-    }
-    text
+    found.value.as_ref().map(AnyValue::text)
 }
 
 #[cfg(test)]
 mod tests {
+    use binnacle_proto::otlp::Value;
+
     use super::*;
 
-    fn pair(key: &str, value: AnyValue) -> KeyValue {
+    fn pair(key: &str, text: &str) -> KeyValue {
+        let value = AnyValue { value: Some(Value::Text(text.to_owned())) };
         KeyValue { key: key.to_owned(), value: Some(value) }
-    }
-
-    fn string(text: &str) -> AnyValue {
-        AnyValue { string_value: Some(text.to_owned()), ..AnyValue::default() }
     }
 
     #[test]
     fn attributes_that_become_the_same_label_are_joined() {
-        let set = LabelSet::of(&[pair("a_b", string("2")), pair("a.b", string("1"))], |_| true);
+        let set = LabelSet::of(&[pair("a_b", "2"), pair("a.b", "1")], |_| true);
         assert_eq!(set.named("m", None).unwrap().to_string(), r#"m{a_b="1;2"}"#);
-    }
-
-    #[test]
-    fn values_are_written_as_text() {
-        let list = super::super::message::ArrayValue { values: vec![string("a"), string("b")] };
-        for (value, want) in [
-            (AnyValue { bool_value: Some(true), ..AnyValue::default() }, "true"),
-            (AnyValue { int_value: Some(-3), ..AnyValue::default() }, "-3"),
-            (AnyValue { double_value: Some(1.5), ..AnyValue::default() }, "1.5"),
-            (AnyValue { bytes_value: Some(b"hello".to_vec()), ..AnyValue::default() }, "aGVsbG8="),
-            (AnyValue { array_value: Some(list), ..AnyValue::default() }, r#"["a","b"]"#),
-            (AnyValue::default(), ""),
-        ] {
-            assert_eq!(text(&value), want);
-        }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Alternatives of a `oneof` are optional fields: the same on the wire, and in JSON.
 
+use binnacle_proto::otlp::{KeyValue, Resource, mapping};
 use prost::Message;
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::Deserialize;
 
 /// All metrics of a request.
 #[derive(Clone, PartialEq, Message, Deserialize)]
@@ -21,14 +22,6 @@ pub(super) struct ResourceMetrics {
     pub(super) resource: Option<Resource>,
     #[prost(message, repeated, tag = "2")]
     pub(super) scope_metrics: Vec<ScopeMetrics>,
-}
-
-/// What the metrics are of.
-#[derive(Clone, PartialEq, Message, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct Resource {
-    #[prost(message, repeated, tag = "1")]
-    pub(super) attributes: Vec<KeyValue>,
 }
 
 /// Metrics of one instrumentation scope.
@@ -117,15 +110,15 @@ pub(super) struct Summary {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct NumberPoint {
     #[prost(fixed64, tag = "3")]
-    #[serde(deserialize_with = "unsigned")]
+    #[serde(deserialize_with = "mapping::unsigned")]
     pub(super) time_unix_nano: u64,
     #[prost(double, optional, tag = "4")]
-    #[serde(deserialize_with = "double")]
+    #[serde(deserialize_with = "mapping::double")]
     pub(super) as_double: Option<f64>,
     #[prost(message, repeated, tag = "5")]
     pub(super) exemplars: Vec<Exemplar>,
     #[prost(sfixed64, optional, tag = "6")]
-    #[serde(deserialize_with = "signed")]
+    #[serde(deserialize_with = "mapping::signed")]
     pub(super) as_int: Option<i64>,
     #[prost(message, repeated, tag = "7")]
     pub(super) attributes: Vec<KeyValue>,
@@ -138,19 +131,19 @@ pub(super) struct NumberPoint {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct HistogramPoint {
     #[prost(fixed64, tag = "3")]
-    #[serde(deserialize_with = "unsigned")]
+    #[serde(deserialize_with = "mapping::unsigned")]
     pub(super) time_unix_nano: u64,
     #[prost(fixed64, tag = "4")]
-    #[serde(deserialize_with = "unsigned")]
+    #[serde(deserialize_with = "mapping::unsigned")]
     pub(super) count: u64,
     #[prost(double, optional, tag = "5")]
-    #[serde(deserialize_with = "double")]
+    #[serde(deserialize_with = "mapping::double")]
     pub(super) sum: Option<f64>,
     #[prost(fixed64, repeated, tag = "6")]
-    #[serde(deserialize_with = "unsigned_list")]
+    #[serde(deserialize_with = "mapping::unsigned_list")]
     pub(super) bucket_counts: Vec<u64>,
     #[prost(double, repeated, tag = "7")]
-    #[serde(deserialize_with = "double_list")]
+    #[serde(deserialize_with = "mapping::double_list")]
     pub(super) explicit_bounds: Vec<f64>,
     #[prost(message, repeated, tag = "8")]
     pub(super) exemplars: Vec<Exemplar>,
@@ -165,13 +158,13 @@ pub(super) struct HistogramPoint {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct SummaryPoint {
     #[prost(fixed64, tag = "3")]
-    #[serde(deserialize_with = "unsigned")]
+    #[serde(deserialize_with = "mapping::unsigned")]
     pub(super) time_unix_nano: u64,
     #[prost(fixed64, tag = "4")]
-    #[serde(deserialize_with = "unsigned")]
+    #[serde(deserialize_with = "mapping::unsigned")]
     pub(super) count: u64,
     #[prost(double, tag = "5")]
-    #[serde(deserialize_with = "plain_double")]
+    #[serde(deserialize_with = "mapping::plain_double")]
     pub(super) sum: f64,
     #[prost(message, repeated, tag = "6")]
     pub(super) quantile_values: Vec<Quantile>,
@@ -186,10 +179,10 @@ pub(super) struct SummaryPoint {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Quantile {
     #[prost(double, tag = "1")]
-    #[serde(deserialize_with = "plain_double")]
+    #[serde(deserialize_with = "mapping::plain_double")]
     pub(super) quantile: f64,
     #[prost(double, tag = "2")]
-    #[serde(deserialize_with = "plain_double")]
+    #[serde(deserialize_with = "mapping::plain_double")]
     pub(super) value: f64,
 }
 
@@ -198,71 +191,22 @@ pub(super) struct Quantile {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Exemplar {
     #[prost(fixed64, tag = "2")]
-    #[serde(deserialize_with = "unsigned")]
+    #[serde(deserialize_with = "mapping::unsigned")]
     pub(super) time_unix_nano: u64,
     #[prost(double, optional, tag = "3")]
-    #[serde(deserialize_with = "double")]
+    #[serde(deserialize_with = "mapping::double")]
     pub(super) as_double: Option<f64>,
     #[prost(bytes = "vec", tag = "4")]
-    #[serde(deserialize_with = "hex")]
+    #[serde(deserialize_with = "mapping::hex")]
     pub(super) span_id: Vec<u8>,
     #[prost(bytes = "vec", tag = "5")]
-    #[serde(deserialize_with = "hex")]
+    #[serde(deserialize_with = "mapping::hex")]
     pub(super) trace_id: Vec<u8>,
     #[prost(sfixed64, optional, tag = "6")]
-    #[serde(deserialize_with = "signed")]
+    #[serde(deserialize_with = "mapping::signed")]
     pub(super) as_int: Option<i64>,
     #[prost(message, repeated, tag = "7")]
     pub(super) filtered_attributes: Vec<KeyValue>,
-}
-
-/// An attribute.
-#[derive(Clone, PartialEq, Message, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct KeyValue {
-    #[prost(string, tag = "1")]
-    pub(super) key: String,
-    #[prost(message, optional, tag = "2")]
-    pub(super) value: Option<AnyValue>,
-}
-
-/// Any value; at most one of the kinds is there.
-#[derive(Clone, PartialEq, Message, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct AnyValue {
-    #[prost(string, optional, tag = "1")]
-    pub(super) string_value: Option<String>,
-    #[prost(bool, optional, tag = "2")]
-    pub(super) bool_value: Option<bool>,
-    #[prost(int64, optional, tag = "3")]
-    #[serde(deserialize_with = "signed")]
-    pub(super) int_value: Option<i64>,
-    #[prost(double, optional, tag = "4")]
-    #[serde(deserialize_with = "double")]
-    pub(super) double_value: Option<f64>,
-    #[prost(message, optional, tag = "5")]
-    pub(super) array_value: Option<ArrayValue>,
-    #[prost(message, optional, tag = "6")]
-    pub(super) kvlist_value: Option<MapValue>,
-    #[prost(bytes = "vec", optional, tag = "7")]
-    #[serde(skip)]
-    pub(super) bytes_value: Option<Vec<u8>>,
-}
-
-/// Values in a row.
-#[derive(Clone, PartialEq, Message, Deserialize)]
-#[serde(default)]
-pub(super) struct ArrayValue {
-    #[prost(message, repeated, tag = "1")]
-    pub(super) values: Vec<AnyValue>,
-}
-
-/// Values by key.
-#[derive(Clone, PartialEq, Message, Deserialize)]
-#[serde(default)]
-pub(super) struct MapValue {
-    #[prost(message, repeated, tag = "1")]
-    pub(super) values: Vec<KeyValue>,
 }
 
 /// Reads a protobuf body.
@@ -279,83 +223,4 @@ pub(crate) fn decode_protobuf(body: &[u8]) -> Result<ExportRequest, String> {
 /// What is wrong with it, and where.
 pub(crate) fn decode_json(body: &[u8]) -> Result<ExportRequest, String> {
     serde_json::from_slice(body).map_err(|error| error.to_string())
-}
-
-/// Numbers as protobuf's JSON has them: 64-bit ones may be texts, as may be what is not finite.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Number {
-    Unsigned(u64),
-    Signed(i64),
-    Double(f64),
-    Text(String),
-}
-
-impl Number {
-    fn unsigned(self) -> Option<u64> {
-        match self {
-            Self::Unsigned(number) => Some(number),
-            Self::Text(text) => text.parse().ok(),
-            Self::Signed(_) | Self::Double(_) => None,
-        }
-    }
-
-    fn signed(self) -> Option<i64> {
-        match self {
-            Self::Unsigned(number) => i64::try_from(number).ok(),
-            Self::Signed(number) => Some(number),
-            Self::Text(text) => text.parse().ok(),
-            Self::Double(_) => None,
-        }
-    }
-
-    fn double(self) -> Option<f64> {
-        match self {
-            Self::Unsigned(number) => Some(number as f64),
-            Self::Signed(number) => Some(number as f64),
-            Self::Double(number) => Some(number),
-            Self::Text(text) => match text.as_str() {
-                "Infinity" => Some(f64::INFINITY),
-                "-Infinity" => Some(f64::NEG_INFINITY),
-                text => text.parse().ok(),
-            },
-        }
-    }
-}
-
-fn unsigned<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
-    Number::deserialize(from)?.unsigned().ok_or_else(|| D::Error::custom("not a whole number of 64 bits"))
-}
-
-fn signed<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
-    let Some(number) = Option::<Number>::deserialize(from)? else { return Ok(None) };
-    number.signed().map(Some).ok_or_else(|| D::Error::custom("not a whole number of 64 bits"))
-}
-
-fn double<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
-    let Some(number) = Option::<Number>::deserialize(from)? else { return Ok(None) };
-    number.double().map(Some).ok_or_else(|| D::Error::custom("not a number"))
-}
-
-fn plain_double<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
-    Number::deserialize(from)?.double().ok_or_else(|| D::Error::custom("not a number"))
-}
-
-fn unsigned_list<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u64>, D::Error> {
-    let numbers = Vec::<Number>::deserialize(from)?.into_iter().map(Number::unsigned);
-    numbers.collect::<Option<_>>().ok_or_else(|| D::Error::custom("not whole numbers of 64 bits"))
-}
-
-fn double_list<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<f64>, D::Error> {
-    let numbers = Vec::<Number>::deserialize(from)?.into_iter().map(Number::double);
-    numbers.collect::<Option<_>>().ok_or_else(|| D::Error::custom("not numbers"))
-}
-
-fn hex<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
-    let text = String::deserialize(from)?;
-    let digits: Option<Vec<u8>> =
-        text.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
-    let digits = digits.filter(|digits| digits.len().is_multiple_of(2));
-    let digits = digits.ok_or_else(|| D::Error::custom("ids are written in hexadecimal"))?;
-    Ok(digits.chunks_exact(2).map(|pair| pair[0] * 16 + pair[1]).collect())
 }

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use binnacle_proto::otlp::{KeyValue, Resource};
 use binnacle_proto::{Labels, STALE_NAN};
 
 use super::OtlpConfig;
 use super::attributes::{IDENTIFYING, LabelSet, attribute};
 use super::histogram::histogram_point;
-use super::message::{
-    Exemplar as WireExemplar, ExportRequest, KeyValue, Metric, NumberPoint, Resource, SummaryPoint,
-};
+use super::message::{Exemplar as WireExemplar, ExportRequest, Metric, NumberPoint, SummaryPoint};
 use super::names::{NameKind, metric_name};
 use crate::exemplars::Exemplar;
 use crate::promql::format_value;
@@ -92,7 +91,7 @@ impl Target {
     pub(super) fn labels(&self, attributes: &[KeyValue]) -> LabelSet {
         let mut labels = LabelSet::of(attributes, |_| true);
         for one in &self.promoted {
-            let value = one.value.as_ref().map(super::attributes::text).unwrap_or_default();
+            let value = one.text();
             labels.set_missing(&super::names::label_name(&one.key), &value);
         }
         self.identify(&mut labels);

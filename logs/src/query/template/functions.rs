@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -219,7 +221,7 @@ pub(super) fn call<'a>(name: &str, args: Vec<Value<'a>>, scope: &Scope<'a>) -> R
         "urldecode" => {
             urldecode(&text(0)?).map(|s| Value::Text(Cow::Owned(s))).ok_or_else(|| "bad escape".into())
         }
-        "b64enc" => owned(base64_encode(text(0)?.as_bytes())),
+        "b64enc" => owned(STANDARD.encode(text(0)?.as_bytes())),
         "b64dec" => owned(base64_decode(&text(0)?).ok_or("not base64")?),
         other => Err(format!("function {other} is not there")),
     }
@@ -434,31 +436,8 @@ fn urldecode(text: &str) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
-const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-fn base64_encode(bytes: &[u8]) -> String {
-    let mut out = String::new();
-    for chunk in bytes.chunks(3) {
-        let word = chunk.iter().fold(0u32, |word, b| word << 8 | u32::from(*b)) << (8 * (3 - chunk.len()));
-        for at in 0..4 {
-            let symbol = BASE64[(word >> (18 - 6 * at)) as usize & 63];
-            out.push(if at <= chunk.len() { symbol as char } else { '=' });
-        }
-    }
-    out
-}
-
+/// With padding or without.
 fn base64_decode(text: &str) -> Option<String> {
-    let mut out = Vec::new();
-    let (mut word, mut bits) = (0u32, 0);
-    for byte in text.trim().trim_end_matches('=').bytes() {
-        let value = BASE64.iter().position(|symbol| *symbol == byte)?;
-        word = word << 6 | value as u32;
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            out.push((word >> bits) as u8);
-        }
-    }
-    String::from_utf8(out).ok()
+    let bytes = STANDARD_NO_PAD.decode(text.trim().trim_end_matches('=')).ok()?;
+    String::from_utf8(bytes).ok()
 }
