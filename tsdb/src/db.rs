@@ -286,6 +286,11 @@ impl Db {
         &self.0.core.config.dir
     }
 
+    /// Most bytes that the labels of a series may take.
+    pub(crate) fn max_labels_bytes(&self) -> usize {
+        self.0.core.max_labels_bytes()
+    }
+
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.0.core
     }

@@ -14,6 +14,9 @@ use crate::select::Matcher;
 /// Most characters of an exemplar's labels, names and values together: OpenMetrics' bound.
 pub(crate) const MAX_LABEL_CHARS: usize = 128;
 
+/// More than labels of so many characters can take, in bytes: what is longer need not be counted out.
+const MAX_LABEL_BYTES: usize = 8 * MAX_LABEL_CHARS;
+
 /// One measurement.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Exemplar {
@@ -31,6 +34,7 @@ pub(crate) struct Exemplars(Arc<Inner>);
 struct Inner {
     ring: RwLock<Ring>,
     max: usize,
+    max_series_bytes: usize,
     stored: AtomicU64,
     out_of_order: AtomicU64,
     too_long: AtomicU64,
@@ -57,11 +61,12 @@ pub(crate) struct ExemplarStats {
 }
 
 impl Exemplars {
-    /// Room for so many; 0 keeps none.
-    pub(crate) fn new(max: usize) -> Self {
+    /// Room for so many, of series whose labels take at most `max_series_bytes`; 0 keeps none.
+    pub(crate) fn new(max: usize, max_series_bytes: usize) -> Self {
         Self(Arc::new(Inner {
             ring: RwLock::default(),
             max,
+            max_series_bytes,
             stored: AtomicU64::new(0),
             out_of_order: AtomicU64::new(0),
             too_long: AtomicU64::new(0),
@@ -70,19 +75,17 @@ impl Exemplars {
 
     /// Keeps exemplars; how many of them are there now. One that is there already counts; one that is
     /// older than the latest of its series, or has too long labels, does not.
-    pub(crate) fn add(&self, exemplars: Vec<(Labels, Exemplar)>) -> u64 {
-        if exemplars.is_empty() || self.0.max == 0 {
+    pub(crate) fn add(&self, mut exemplars: Vec<(Labels, Exemplar)>) -> u64 {
+        if self.0.max == 0 {
+            return 0;
+        }
+        exemplars.retain(|(series, exemplar)| self.fits(series, exemplar));
+        if exemplars.is_empty() {
             return 0;
         }
         let mut kept = 0;
         let mut ring = self.0.ring.write();
         for (series, exemplar) in exemplars {
-            let chars = |text: &str| text.chars().count();
-            let length: usize = exemplar.labels.iter().map(|(name, value)| chars(name) + chars(value)).sum();
-            if length > MAX_LABEL_CHARS {
-                self.0.too_long.fetch_add(1, Ordering::Relaxed);
-                continue;
-            }
             match ring.latest(&series) {
                 Some(latest) if *latest == exemplar => kept += 1,
                 Some(latest) if latest.t_ms >= exemplar.t_ms => {
@@ -96,6 +99,19 @@ impl Exemplars {
             }
         }
         kept
+    }
+
+    /// Whether labels are short enough to be kept; counts those that are not.
+    fn fits(&self, series: &Labels, exemplar: &Exemplar) -> bool {
+        let chars = |text: &str| text.chars().count();
+        let fits = series.byte_len() <= self.0.max_series_bytes
+            && exemplar.labels.byte_len() <= MAX_LABEL_BYTES
+            && exemplar.labels.iter().map(|(name, value)| chars(name) + chars(value)).sum::<usize>()
+                <= MAX_LABEL_CHARS;
+        if !fits {
+            self.0.too_long.fetch_add(1, Ordering::Relaxed);
+        }
+        fits
     }
 
     /// Exemplars of series that satisfy all matchers of any of `selectors`, from `start_ms` to `end_ms`,
@@ -182,7 +198,7 @@ mod tests {
 
     #[test]
     fn the_oldest_go_when_the_ring_is_full() {
-        let exemplars = Exemplars::new(3);
+        let exemplars = Exemplars::new(3, 100);
         assert_eq!(exemplars.add((1..=4).map(|t| one(if t == 2 { "b" } else { "a" }, "x", t)).collect()), 4);
         assert_eq!(found(&exemplars, "a", 0, 10), [3, 4]);
         assert_eq!(found(&exemplars, "b", 0, 10), [2]);
@@ -194,10 +210,17 @@ mod tests {
 
     #[test]
     fn repetitions_are_taken_and_older_ones_are_counted() {
-        let exemplars = Exemplars::new(10);
+        let exemplars = Exemplars::new(10, 100);
         assert_eq!(exemplars.add(vec![one("a", "x", 5), one("a", "x", 5)]), 2);
         assert_eq!(exemplars.add(vec![one("a", "y", 5), one("a", "x", 4), one("a", &"z".repeat(200), 9)]), 0);
         let stats = exemplars.stats();
         assert_eq!((stats.held, stats.stored, stats.out_of_order, stats.too_long), (1, 1, 2, 1));
+    }
+
+    #[test]
+    fn series_with_labels_that_no_series_may_have_are_not_kept() {
+        let exemplars = Exemplars::new(10, 100);
+        assert_eq!(exemplars.add(vec![one(&"a".repeat(200), "x", 5), one("b", "x", 5)]), 1);
+        assert_eq!((exemplars.stats().held, exemplars.stats().too_long), (1, 1));
     }
 }

@@ -119,7 +119,7 @@ struct Inner {
 impl Api {
     /// An API over `db`.
     pub fn new(db: Db, engine: Engine, config: ApiConfig, info: ServerInfo, clock: Clock) -> Self {
-        let exemplars = Exemplars::new(config.max_exemplars);
+        let exemplars = Exemplars::new(config.max_exemplars, db.max_labels_bytes());
         Self(Arc::new(Inner {
             queries: Arc::new(Semaphore::new(config.query_concurrency.max(1))),
             receiver: Receiver::new(db.clone(), config.remote_write.clone(), exemplars.clone()),

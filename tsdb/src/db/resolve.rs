@@ -36,7 +36,7 @@ impl Core {
                 break;
             }
         }
-        self.check_budgets(labels)?;
+        self.check_budgets(labels, hash)?;
         match self.head.create(labels, hash, known, self.config.max_series) {
             Ok((id, created)) => {
                 self.counters.series_created.add(u64::from(created));
@@ -49,8 +49,9 @@ impl Core {
         }
     }
 
-    /// Whether the namespace and the job of a new series may have one more.
-    fn check_budgets(&self, labels: &Labels) -> Result<(), Error> {
+    /// Whether the namespace and the job of a new series may have one more. One that another thread made
+    /// meanwhile is no new one.
+    pub(super) fn check_budgets(&self, labels: &Labels, hash: u64) -> Result<(), Error> {
         let (config, counters) = (&self.config, &self.counters);
         for (label, limit, counter) in [
             ("namespace", config.max_series_per_namespace, &counters.series_refused_namespace),
@@ -58,6 +59,9 @@ impl Core {
         ] {
             let Some(value) = labels.get(label).filter(|_| limit > 0) else { continue };
             if self.head.index().read().count(label, value) >= limit {
+                if self.head.find(labels, hash).is_some() {
+                    return Ok(());
+                }
                 counter.add(1);
                 let budget = format!("tsdb.max_series_per_{label}, {label}={value:?}");
                 return Err(self.refused(limit, budget, labels));
@@ -76,6 +80,11 @@ impl Core {
         Error::SeriesLimit { limit, budget, series: labels.to_string() }
     }
 
+    pub(super) fn max_labels_bytes(&self) -> usize {
+        // Names are keys on disk with a length of two bytes.
+        self.config.max_labels_bytes.min(usize::from(u16::MAX))
+    }
+
     fn check_labels(&self, labels: &Labels) -> Result<(), Error> {
         let (number, bytes) = (labels.len(), labels.byte_len());
         if number > self.config.max_labels {
@@ -84,8 +93,7 @@ impl Core {
                 self.config.max_labels
             )));
         }
-        // Names are keys on disk with a length of two bytes.
-        let limit = self.config.max_labels_bytes.min(usize::from(u16::MAX));
+        let limit = self.max_labels_bytes();
         if bytes > limit {
             return Err(Error::BadInput(format!(
                 "labels of the series take {bytes} bytes, the limit is {limit} (tsdb.max_labels_bytes)"
