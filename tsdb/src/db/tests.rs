@@ -285,6 +285,10 @@ fn a_namespace_or_job_has_a_budget_of_its_own() {
     let stats = db.stats();
     let by_budget = (stats.series_refused_namespace, stats.series_refused_job, stats.series_refused_global);
     assert_eq!((stats.series_refused, by_budget), (2, (1, 1, 0)));
+    // Somebody else made it since it was looked for: there is nothing to refuse.
+    let there = of("a", "j", "2");
+    db.core().check_budgets(&there, there.stable_hash()).unwrap();
+    assert_eq!(db.stats().series_refused, 2);
 }
 
 #[test]
