@@ -1,6 +1,7 @@
 //! The server process: opens the stores, spawns every task, stops in order.
 
 mod listen;
+mod log_rules;
 mod maintain;
 mod reload;
 mod secure;
@@ -17,6 +18,7 @@ use crate::authority::{self, Security};
 use crate::config::Config;
 use crate::selfmetrics::Counters;
 use crate::{Clock, cluster, http, ingest, nodes, selfmetrics};
+pub(crate) use log_rules::CheckOnly;
 pub(crate) use reload::Reloader;
 use tasks::Tasks;
 
@@ -62,7 +64,7 @@ pub enum Error {
     #[error(transparent)]
     Logs(#[from] binnacle_logs::Error),
     /// A rule file cannot be used; after the start, a bad file leaves the old rules running.
-    #[error("rule files (rules.files):\n{0}")]
+    #[error("rule files (rules.files, rules.log_files):\n{0}")]
     Rules(String),
     /// A task ended that should not.
     #[error("the task {name} ended: {reason}")]
@@ -121,7 +123,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Handle, 
     let registry = nodes::Registry::new(clock.clone(), counters.clone(), config.ingest.max_nodes);
     let (cluster, desk) = cluster::channel();
     let api = api(&config, (http, grpc), db.clone(), engine.clone(), clock.clone());
-    let rules = rules(&config, db.clone(), engine.clone(), clock.clone(), shutdown.clone())?;
+    let rules = rules(&config, db.clone(), engine.clone(), logs.clone(), clock.clone(), shutdown.clone())?;
     api.set_rules(rules.clone());
     let reloader = reload::Reloader::new(cluster.clone(), rules.clone(), counters.clone());
 
@@ -206,12 +208,15 @@ fn rules(
     config: &Config,
     db: binnacle_tsdb::Db,
     engine: binnacle_tsdb::Engine,
+    logs: binnacle_logs::Db,
     clock: Clock,
     shutdown: CancellationToken,
 ) -> Result<binnacle_tsdb::rules::Handle, Error> {
     let limits = binnacle_tsdb::GuardLimits::default();
     let now = Arc::new(move || clock.now_ms());
-    let manager = binnacle_tsdb::rules::Manager::new(db, engine, limits, config.rules.clone(), now);
+    let logs = Some(Arc::new(log_rules::LogRules(logs)) as _);
+    let rules = config.rules.clone();
+    let manager = binnacle_tsdb::rules::Manager::with_logs(db, engine, logs, limits, rules, now);
     manager.run(async move { shutdown.cancelled().await }).map_err(|findings| {
         let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
         Error::Rules(lines.join("\n"))

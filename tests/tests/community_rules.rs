@@ -24,7 +24,7 @@ const FED: [&str; 6] = [
 
 #[test]
 fn rules_in_the_forms_of_the_community_are_in_order() {
-    let (count, findings) = binnacle_tsdb::rules::check(&[rules()]);
+    let (count, findings) = binnacle_tsdb::rules::check(&[rules()], None);
     assert!(findings.is_empty(), "{findings:#?}");
     assert!(count >= 40, "{count} rules");
     let Some(promtool) = peer_or_skip("promtool") else { return };

@@ -74,7 +74,7 @@ async fn promtool_and_we_agree_on_rule_files() {
     ] {
         std::fs::write(&path, good.replace(from, to)).unwrap();
         let theirs = Command::new(&promtool).args(["check", "rules"]).arg(&path).output().unwrap();
-        let (_, findings) = binnacle_tsdb::rules::check(std::slice::from_ref(&path));
+        let (_, findings) = binnacle_tsdb::rules::check(std::slice::from_ref(&path), None);
         assert_eq!(theirs.status.success(), is_good, "{to}: {}", String::from_utf8_lossy(&theirs.stderr));
         assert_eq!(findings.is_empty(), is_good, "{to}: {findings:?}");
     }

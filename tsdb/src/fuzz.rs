@@ -107,7 +107,8 @@ fn promql(bytes: &[u8]) {
 }
 
 fn rule_file(bytes: &[u8]) {
-    let _ = rules::parse_file(Path::new("rules.yaml"), &String::from_utf8_lossy(bytes));
+    let _ =
+        rules::parse_file(Path::new("rules.yaml"), &String::from_utf8_lossy(bytes), rules::Language::PromQl);
 }
 
 fn template(bytes: &[u8]) {

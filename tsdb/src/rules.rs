@@ -4,6 +4,9 @@
 //! files ─► file (YAML, expressions, templates) ─► manager ─► group ─► samples ─► db
 //!                                                               └─► alert ─► notify ─► Alertmanager, webhooks
 //! ```
+//!
+//! Rules of `log_files` differ in one thing: their expressions are evaluated by [`LogQueries`], which this
+//! crate does not implement.
 
 mod alert;
 mod file;
@@ -15,12 +18,13 @@ mod template;
 mod unit;
 mod view;
 
-pub(crate) use file::parse as parse_file;
 pub use file::{Finding, MAX_FILE_BYTES, check};
+pub(crate) use file::{Language, parse as parse_file};
 pub use manager::{Handle, Manager, RulesConfig};
 pub use notify::{
     Authorization, BasicAuth, HttpConfig, NotifierConfig, TlsConfig, WebhookConfig, WebhookFormat,
 };
+pub use scope::LogQueries;
 pub(crate) use template::Template;
 pub use unit::{UnitReport, unit_test};
 pub use view::{AlertState, AlertView, GroupView, Health, ReloadStatus, RuleKind, RuleView};

@@ -6,21 +6,33 @@ use clap::Subcommand;
 
 use super::Files;
 use crate::config::Config;
+use crate::server::CheckOnly;
 
 /// Kinds of files.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Args {
     /// Check config files of the server.
     Config(Files),
-    /// Check Prometheus rule files.
-    Rules(Files),
+    /// Check Prometheus rule files, or with --logql those of logs (rules.log_files).
+    Rules(RuleFiles),
+}
+
+/// Rule files and what their expressions are.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct RuleFiles {
+    /// The expressions are LogQL, not PromQL.
+    #[arg(long)]
+    logql: bool,
+    #[command(flatten)]
+    files: Files,
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut wrong = 0;
     match args {
-        Args::Rules(Files { files }) => {
-            let (rules, findings) = binnacle_tsdb::rules::check(&files);
+        Args::Rules(RuleFiles { logql, files: Files { files } }) => {
+            let logs: Option<&dyn binnacle_tsdb::rules::LogQueries> = logql.then_some(&CheckOnly);
+            let (rules, findings) = binnacle_tsdb::rules::check(&files, logs);
             for finding in &findings {
                 eprintln!("{finding}");
             }

@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// Prometheus rule file; may be given several times, and hold `*` in its last part.
     #[arg(long, value_name = "FILE")]
     rules: Vec<String>,
+    /// Rule file whose expressions are LogQL; as --rules.
+    #[arg(long, value_name = "FILE")]
+    log_rules: Vec<String>,
     /// Let agents connect from other machines without TLS.
     #[arg(long)]
     insecure: bool,
@@ -95,6 +98,7 @@ impl Args {
         config.http.enable_admin_api |= self.enable_admin_api;
         config.cluster.manifests = self.manifests.or(config.cluster.manifests);
         config.rules.files.extend(self.rules);
+        config.rules.log_files.extend(self.log_rules);
         Ok(config)
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
+use super::scope::LogQueries;
 use super::template::Template;
 
 /// Largest rule file, in bytes.
@@ -33,6 +34,23 @@ impl std::fmt::Display for Finding {
     }
 }
 
+/// What the expressions of a file are written in. Nothing in a file says it: `sum(rate({a="b"}[5m]))` is
+/// both.
+#[derive(Clone, Copy)]
+pub(crate) enum Language<'a> {
+    PromQl,
+    LogQl(&'a dyn LogQueries),
+}
+
+impl Language<'_> {
+    fn check(self, expr: &str) -> Result<(), String> {
+        match self {
+            Self::PromQl => crate::promql::format_query(expr).map(drop).map_err(|error| error.to_string()),
+            Self::LogQl(logs) => logs.check(expr),
+        }
+    }
+}
+
 /// A group of rules, evaluated together and in order.
 #[derive(Debug, Clone)]
 pub(crate) struct GroupSpec {
@@ -41,6 +59,8 @@ pub(crate) struct GroupSpec {
     pub(crate) interval: Option<Duration>,
     pub(crate) query_offset: Option<Duration>,
     pub(crate) limit: usize,
+    /// Whether the expressions are LogQL.
+    pub(crate) of_logs: bool,
     pub(crate) rules: Vec<RuleSpec>,
 }
 
@@ -72,8 +92,8 @@ pub(crate) struct Templated {
 impl GroupSpec {
     /// Whether the other is written the same, so that its state can go on untouched.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        (&self.file, &self.name, self.interval, self.query_offset, self.limit)
-            == (&other.file, &other.name, other.interval, other.query_offset, other.limit)
+        (&self.file, &self.name, self.interval, self.query_offset, self.limit, self.of_logs)
+            == (&other.file, &other.name, other.interval, other.query_offset, other.limit, other.of_logs)
             && self.rules.len() == other.rules.len()
             && self.rules.iter().zip(&other.rules).all(|(a, b)| a.is_same(b))
     }
@@ -135,7 +155,7 @@ struct RawRule {
 ///
 /// # Errors
 /// All that is wrong with any of them.
-pub(crate) fn load(files: &[PathBuf]) -> Result<Vec<GroupSpec>, Vec<Finding>> {
+pub(crate) fn load(files: &[PathBuf], language: Language<'_>) -> Result<Vec<GroupSpec>, Vec<Finding>> {
     let (mut groups, mut findings) = (Vec::new(), Vec::new());
     for file in files {
         let whole = |message: String| Finding { file: file.clone(), line: 0, message };
@@ -147,7 +167,7 @@ pub(crate) fn load(files: &[PathBuf]) -> Result<Vec<GroupSpec>, Vec<Finding>> {
             Err(error) => Err(format!("cannot be read: {error}")),
         };
         match text {
-            Ok(text) => match parse(file, &text) {
+            Ok(text) => match parse(file, &text, language) {
                 Ok(found) => groups.extend(found),
                 Err(found) => findings.extend(found),
             },
@@ -158,10 +178,12 @@ pub(crate) fn load(files: &[PathBuf]) -> Result<Vec<GroupSpec>, Vec<Finding>> {
 }
 
 /// What is wrong with rule files, for `binnacle check rules`; and how many rules are in order.
-pub fn check(files: &[PathBuf]) -> (usize, Vec<Finding>) {
+/// With `logs`, the expressions are LogQL.
+pub fn check(files: &[PathBuf], logs: Option<&dyn LogQueries>) -> (usize, Vec<Finding>) {
+    let language = logs.map_or(Language::PromQl, Language::LogQl);
     let (mut rules, mut findings) = (0, Vec::new());
     for file in files {
-        match load(std::slice::from_ref(file)) {
+        match load(std::slice::from_ref(file), language) {
             Ok(groups) => rules += groups.iter().map(|group| group.rules.len()).sum::<usize>(),
             Err(found) => findings.extend(found),
         }
@@ -170,8 +192,8 @@ pub fn check(files: &[PathBuf]) -> (usize, Vec<Finding>) {
 }
 
 /// Parses the text of one file.
-pub(crate) fn parse(file: &Path, text: &str) -> Result<Vec<GroupSpec>, Vec<Finding>> {
-    let mut reader = Reader { file, findings: Vec::new() };
+pub(crate) fn parse(file: &Path, text: &str, language: Language<'_>) -> Result<Vec<GroupSpec>, Vec<Finding>> {
+    let mut reader = Reader { file, language, findings: Vec::new() };
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(Vec::new());
     }
@@ -200,6 +222,7 @@ pub(crate) fn parse(file: &Path, text: &str) -> Result<Vec<GroupSpec>, Vec<Findi
 
 struct Reader<'a> {
     file: &'a Path,
+    language: Language<'a>,
     findings: Vec<Finding>,
 }
 
@@ -231,6 +254,7 @@ impl Reader<'_> {
             interval,
             query_offset,
             limit: raw.limit.unwrap_or(0),
+            of_logs: matches!(self.language, Language::LogQl(_)),
             rules: rules.into_iter().filter_map(|rule| self.rule(&raw.name.value, &shared, rule)).collect(),
         }
     }
@@ -254,7 +278,7 @@ impl Reader<'_> {
         if name.is_empty() {
             self.find(at, "the name of a rule must not be empty");
         }
-        if let Err(error) = crate::promql::format_query(&raw.expr.value) {
+        if let Err(error) = self.language.check(&raw.expr.value) {
             self.find(line, format!("rule {name:?}: expr: {error}"));
         }
         if !is_alert {
@@ -349,7 +373,7 @@ mod tests {
     use super::*;
 
     fn findings(text: &str) -> Vec<String> {
-        match parse(Path::new("r.yml"), text) {
+        match parse(Path::new("r.yml"), text, Language::PromQl) {
             Ok(_) => Vec::new(),
             Err(found) => found.iter().map(ToString::to_string).collect(),
         }
@@ -378,7 +402,7 @@ groups:
 
     #[test]
     fn a_good_file_gives_its_groups() {
-        let groups = parse(Path::new("r.yml"), GOOD).unwrap();
+        let groups = parse(Path::new("r.yml"), GOOD, Language::PromQl).unwrap();
         assert_eq!(groups.len(), 1);
         assert_eq!(groups[0].interval, Some(Duration::from_secs(30)));
         let alert = &groups[0].rules[1];
@@ -387,8 +411,8 @@ groups:
             alert.labels.iter().map(|l| (l.name.as_str(), l.text.as_str())).collect();
         assert_eq!(labels[0], ("level", "1.0"));
         assert_eq!(labels[2], ("team", "a"));
-        assert!(parse(Path::new("r.yml"), "# nothing\n").unwrap().is_empty());
-        assert!(parse(Path::new("r.yml"), "groups:\n").unwrap().is_empty());
+        assert!(parse(Path::new("r.yml"), "# nothing\n", Language::PromQl).unwrap().is_empty());
+        assert!(parse(Path::new("r.yml"), "groups:\n", Language::PromQl).unwrap().is_empty());
     }
 
     #[test]

@@ -125,7 +125,8 @@ impl Group {
         let sample_ms = at_ms - offset.as_millis() as i64;
         let state = &mut self.rules[index];
         let guard = Guard::new(scope.limits, began);
-        let one = Evaluation { scope, rule, at_ms, sample_ms, limit: self.spec.limit, guard };
+        let (limit, of_logs) = (self.spec.limit, self.spec.of_logs);
+        let one = Evaluation { scope, rule, at_ms, sample_ms, limit, of_logs, guard };
         let mut evaluated = Evaluated::default();
         let given = match &rule.alert {
             None => one.recording(),
@@ -240,11 +241,18 @@ struct Evaluation<'a> {
     at_ms: i64,
     sample_ms: i64,
     limit: usize,
+    of_logs: bool,
     guard: Guard,
 }
 
 impl Evaluation<'_> {
+    /// Evaluates in the language of the rule's file; templates ask in the same.
     fn query(&self, expr: &str) -> Result<Vec<(Labels, f64)>, Error> {
+        if self.of_logs {
+            let logs = self.scope.logs.as_ref();
+            let logs = logs.ok_or_else(|| Error::Execution("there is no log store here".into()))?;
+            return logs.instant(expr, self.sample_ms).map_err(Error::Execution);
+        }
         let options = QueryOptions { guard: self.guard.clone(), lookback: None };
         match self.scope.engine.instant(&*self.scope.source, expr, self.sample_ms, &options)?.value {
             Value::Vector(samples) => {

@@ -12,10 +12,10 @@ use serde::Deserialize;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::file::{self, Finding};
+use super::file::{self, Finding, Language};
 use super::group::Group;
 use super::notify::{NotifierConfig, Notifiers};
-use super::scope::Scope;
+use super::scope::{LogQueries, Scope};
 use super::view::{GroupView, ReloadStatus};
 use crate::http::{Clock, Text};
 use crate::select::GuardLimits;
@@ -27,6 +27,8 @@ use crate::{Db, Engine, Error, Sample};
 pub struct RulesConfig {
     /// Rule files; a `*` may stand in the last part of a path.
     pub files: Vec<String>,
+    /// Rule files whose expressions are LogQL, as Loki's ruler takes them.
+    pub log_files: Vec<String>,
     /// Seconds between evaluations of groups that say nothing else.
     pub evaluation_interval_seconds: u64,
     /// Seconds that rules look behind now, for groups that say nothing else.
@@ -49,6 +51,7 @@ impl Default for RulesConfig {
     fn default() -> Self {
         Self {
             files: Vec::new(),
+            log_files: Vec::new(),
             evaluation_interval_seconds: 60,
             query_offset_seconds: 0,
             concurrency: 4,
@@ -123,10 +126,22 @@ fn add(counter: &AtomicU64, amount: u64) {
 impl Manager {
     /// Rules over `db`; `limits` bound each evaluation.
     pub fn new(db: Db, engine: Engine, limits: GuardLimits, config: RulesConfig, clock: Clock) -> Self {
+        Self::with_logs(db, engine, None, limits, config, clock)
+    }
+
+    /// As [`Manager::new`]; the rules of `config.log_files` ask `logs`.
+    pub fn with_logs(
+        db: Db,
+        engine: Engine,
+        logs: Option<Arc<dyn LogQueries>>,
+        limits: GuardLimits,
+        config: RulesConfig,
+        clock: Clock,
+    ) -> Self {
         let notifiers = Notifiers::new(&config.notify, &config.external_labels, &config.external_url);
         let permits = Semaphore::new(config.concurrency.max(1));
         let counters = Counters::default();
-        let scope = Scope::new(Arc::new(db.clone()), engine, limits, config);
+        let scope = Scope::new(Arc::new(db.clone()), engine, logs, limits, config);
         let context = Arc::new(Context { db, scope, clock, permits, counters });
         Self { context, notifiers }
     }
@@ -136,7 +151,7 @@ impl Manager {
     /// # Errors
     /// What is wrong with the files; nothing runs then.
     pub fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<Handle, Vec<Finding>> {
-        let groups = load(&self.context.scope.config)?;
+        let groups = load(&self.context.scope)?;
         self.notifiers
             .check()
             .map_err(|message| vec![Finding { file: PathBuf::from("configuration"), line: 0, message }])?;
@@ -162,9 +177,18 @@ impl Manager {
     }
 }
 
-fn load(config: &RulesConfig) -> Result<Vec<file::GroupSpec>, Vec<Finding>> {
-    let files: Vec<PathBuf> = file::matching(&config.files)?;
-    file::load(&files)
+fn load(scope: &Scope) -> Result<Vec<file::GroupSpec>, Vec<Finding>> {
+    let mut groups = file::load(&file::matching(&scope.config.files)?, Language::PromQl)?;
+    let log_files = file::matching(&scope.config.log_files)?;
+    match &scope.logs {
+        Some(logs) => groups.extend(file::load(&log_files, Language::LogQl(&**logs))?),
+        None if log_files.is_empty() => {}
+        None => {
+            let message = "log_files: there is no log store here".to_owned();
+            return Err(vec![Finding { file: PathBuf::from("configuration"), line: 0, message }]);
+        }
+    }
+    Ok(groups)
 }
 
 impl Handle {
@@ -197,7 +221,7 @@ impl Handle {
     pub async fn reload(&self) -> Result<(), String> {
         let _one_at_a_time = self.0.reloading.lock().await;
         let context = self.0.context.clone();
-        let loaded = tokio::task::spawn_blocking(move || load(&context.scope.config)).await;
+        let loaded = tokio::task::spawn_blocking(move || load(&context.scope)).await;
         match loaded.map_err(|error| error.to_string())? {
             Ok(groups) => {
                 self.replace(groups);

@@ -30,11 +30,20 @@ impl World {
     }
 
     fn start(&self, config: RulesConfig) -> Result<(Handle, tokio::sync::oneshot::Sender<()>), Vec<Finding>> {
+        self.start_with(config, None)
+    }
+
+    fn start_with(
+        &self,
+        config: RulesConfig,
+        logs: Option<Arc<dyn LogQueries>>,
+    ) -> Result<(Handle, tokio::sync::oneshot::Sender<()>), Vec<Finding>> {
         let now = self.now.clone();
         let files = vec![self.dir.path().join("*.yml").display().to_string()];
-        let manager = Manager::new(
+        let manager = Manager::with_logs(
             self.db.clone(),
             Engine::new(EngineConfig::default()),
+            logs,
             GuardLimits::default(),
             RulesConfig { files, ..config },
             Arc::new(move || now.load(Ordering::SeqCst)),
@@ -165,6 +174,48 @@ async fn pending_time_is_kept_over_a_restart() {
     world.db.append(vec![sample], T0).await.unwrap();
     let (handle, stop) = world.start(RulesConfig::default()).unwrap();
     until("it fires at once", || handle.groups()[0].rules[0].state() == AlertState::Firing).await;
+    let _ = stop.send(());
+    handle.stopped().await;
+}
+
+/// Two services with as many lines as their expression has letters, whenever it is.
+struct Letters;
+
+impl LogQueries for Letters {
+    fn check(&self, expr: &str) -> Result<(), String> {
+        if expr.contains("lines") { Err("it asks for lines".into()) } else { Ok(()) }
+    }
+
+    fn instant(&self, expr: &str, at_ms: i64) -> Result<Vec<(Labels, f64)>, String> {
+        assert!((T0 - 15_000..=T0 - 5_000).contains(&at_ms), "{at_ms}: the offset counts");
+        let of = |app: &str| (Labels::from_pairs([("app", app)]).unwrap(), expr.len() as f64);
+        Ok(vec![of("a"), of("b")])
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rules_over_logs_record_series_and_raise_alerts() {
+    let world = World::new();
+    let path = world.dir.path().join("logs.yaml");
+    let rules = "groups: [{name: l, interval: 10s, query_offset: 5s, rules: [{record: app:lines, expr: count}, \
+                 {alert: Loud, expr: counts, labels: {app: \"{{ $labels.app }}!\"}}]}]";
+    std::fs::write(&path, rules).unwrap();
+    let config = || RulesConfig { log_files: vec![path.display().to_string()], ..RulesConfig::default() };
+    let Err(refused) = world.start(config()) else { panic!("there is no log store") };
+    assert!(refused[0].message.contains("no log store"), "{refused:?}");
+    let (handle, stop) = world.start_with(config(), Some(Arc::new(Letters))).unwrap();
+    until("both rules are evaluated", || {
+        handle.groups()[0].rules.iter().all(|rule| rule.health == Health::Ok)
+    })
+    .await;
+    until("the series is stored", || world.names() == ["ALERTS", "ALERTS_FOR_STATE", "app:lines"]).await;
+    let RuleKind::Alerting { alerts, .. } = &handle.groups()[0].rules[1].kind else { panic!("not an alert") };
+    let labels: Vec<String> = alerts.iter().map(|alert| alert.labels.to_string()).collect();
+    assert_eq!(labels, [r#"{alertname="Loud", app="a!"}"#, r#"{alertname="Loud", app="b!"}"#]);
+    assert_eq!(alerts[0].value, 6.0);
+    std::fs::write(&path, rules.replace("expr: counts", "expr: lines")).unwrap();
+    let error = handle.reload().await.unwrap_err();
+    assert!(error.contains("logs.yaml:1: rule \"Loud\": expr: it asks for lines"), "{error}");
     let _ = stop.send(());
     handle.stopped().await;
 }

@@ -11,7 +11,7 @@ mod file;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::file::{Finding, load};
+use super::file::{Finding, Language, load};
 
 /// What became of the tests of one file.
 #[derive(Debug, Clone, Default)]
@@ -38,7 +38,8 @@ pub fn unit_test(file: &Path, only: Option<&regex::Regex>) -> UnitReport {
             return report;
         }
     };
-    let groups = match load(&rule_files(file, &read.rule_files, &mut report)) {
+    let files = rule_files(file, &read.rule_files, &mut report);
+    let groups = match load(&files, Language::PromQl) {
         Ok(groups) => groups,
         Err(failures) => {
             report.failures.extend(failures);

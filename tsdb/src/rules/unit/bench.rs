@@ -51,7 +51,7 @@ impl Bench {
         }
         ahead.sort_by_key(|sample| std::cmp::Reverse(sample.0));
         Self {
-            scope: Scope::new(samples.clone(), engine, limits, config),
+            scope: Scope::new(samples.clone(), engine, None, limits, config),
             samples,
             ahead,
             groups: groups.iter().cloned().map(Group::without_past).collect(),
