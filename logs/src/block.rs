@@ -1,10 +1,13 @@
-//! A block: records of one stream as columns, in memory (`segment`), sealed (`codec`), and the filter
-//! that says which text a sealed block cannot hold (`filter`).
+//! A block: records of one stream as columns, in memory (`segment`), sealed (`codec`, and `columns` for its
+//! metadata), and the filter that says which text a sealed block cannot hold (`filter`).
 
 mod codec;
+mod columns;
 mod filter;
 mod segment;
 
+#[cfg(test)]
+pub(crate) use codec::seal_1;
 pub(crate) use codec::{Sealed, put_labels, seal, take_labels};
 pub(crate) use filter::{Filter, build as build_filter};
 pub(crate) use segment::{Segment, identity};

@@ -56,10 +56,14 @@ fn block(bytes: &[u8]) {
 }
 
 fn blocks() -> Vec<Vec<u8>> {
-    let set = Labels::from_pairs([("trace", "1")]).unwrap_or_default();
     let mut segment = Segment::default();
     for i in 0..50 {
-        segment.push(i * 1_000_003, format!("line {i}").as_bytes(), (i % 3 == 0).then_some(&set));
+        // A column of each kind: constant, dictionary, integers, decimals, text; in some sets and in all.
+        let (word, number) = (["a", "b"][i as usize % 2], (i * 7 % 50).to_string());
+        let (decimal, text) = (format!("{number}.25"), format!("{:x}", i * 0x9e37_79b9));
+        let pairs = [("c", "1"), ("d", word), ("i", &*number), ("f", &*decimal), ("t", &*text)];
+        let set = Labels::from_pairs(pairs.into_iter().skip(i as usize % 5 / 3)).unwrap_or_default();
+        segment.push(i * 1_000_003, format!("line {i}").as_bytes(), (i % 3 > 0).then_some(&set));
     }
     seal(&segment, 1).into_iter().collect()
 }

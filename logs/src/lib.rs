@@ -12,6 +12,8 @@ mod block;
 mod config;
 mod db;
 mod error;
+#[cfg(test)]
+mod fixtures;
 #[doc(hidden)]
 pub mod fuzz;
 mod head;
@@ -24,7 +26,7 @@ mod streams;
 
 pub mod http;
 
-pub use config::{Config, Limits};
+pub use config::{Config, Limits, StreamRetention};
 pub use db::{Db, Stats};
 pub use error::Error;
 pub use logql::{Expr, parse};

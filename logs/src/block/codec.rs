@@ -3,10 +3,13 @@
 use binnacle_proto::Labels;
 use twox_hash::XxHash3_64;
 
+use super::columns::{put_sets, take_sets};
 use super::{Segment, put_varint, take_bytes, take_varint, unzigzag, zigzag};
 
 /// First bytes of a block: its kind and the version of its layout.
-const MAGIC: [u8; 4] = *b"BLG1";
+const MAGIC: [u8; 4] = *b"BLG2";
+/// Those of blocks whose metadata is not in columns.
+const MAGIC_1: [u8; 4] = *b"BLG1";
 /// Bytes of the fixed header.
 const HEADER: usize = 48;
 /// Bytes of the checksum at the end.
@@ -22,6 +25,8 @@ pub(crate) struct Header {
     pub line_bytes: usize,
     /// Compressed sizes of the columns times, lengths, metadata, lines.
     columns: [usize; 4],
+    /// Whether metadata sets are in columns.
+    by_label: bool,
 }
 
 /// Encodes a sorted, non-empty segment.
@@ -29,15 +34,33 @@ pub(crate) struct Header {
 /// # Errors
 /// When zstd fails.
 pub(crate) fn seal(segment: &Segment, level: i32) -> std::io::Result<Vec<u8>> {
+    assemble(MAGIC, segment, &metadata(segment), level)
+}
+
+/// As blocks were once written.
+#[cfg(test)]
+pub(crate) fn seal_1(segment: &Segment, level: i32) -> std::io::Result<Vec<u8>> {
+    let mut metadata = Vec::new();
+    put_varint(&mut metadata, segment.sets.len() as u64);
+    if !segment.sets.is_empty() {
+        segment.sets.iter().for_each(|set| put_labels(&mut metadata, set));
+        for index in 0..segment.len() {
+            put_varint(&mut metadata, u64::from(segment.set_ids.get(index).copied().unwrap_or_default()));
+        }
+    }
+    assemble(MAGIC_1, segment, &metadata, level)
+}
+
+fn assemble(magic: [u8; 4], segment: &Segment, metadata: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
     let (first, last) = (segment.times.first().copied(), segment.times.last().copied());
     let columns = [
         zstd::bulk::compress(&times(&segment.times), level)?,
         zstd::bulk::compress(&lengths(segment), level)?,
-        zstd::bulk::compress(&metadata(segment), level)?,
+        zstd::bulk::compress(metadata, level)?,
         zstd::bulk::compress(&segment.lines, level)?,
     ];
     let mut out = Vec::with_capacity(HEADER + CHECKSUM + columns.iter().map(Vec::len).sum::<usize>());
-    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&magic);
     out.extend_from_slice(&(segment.len() as u32).to_le_bytes());
     out.extend_from_slice(&first.unwrap_or_default().to_le_bytes());
     out.extend_from_slice(&last.unwrap_or_default().to_le_bytes());
@@ -56,7 +79,8 @@ pub(crate) fn seal(segment: &Segment, level: i32) -> std::io::Result<Vec<u8>> {
 
 /// Reads the header of a block.
 fn seal_header(bytes: &[u8]) -> Result<Header, &'static str> {
-    if bytes.len() < HEADER + CHECKSUM || bytes[..4] != MAGIC {
+    let by_label = bytes.starts_with(&MAGIC);
+    if bytes.len() < HEADER + CHECKSUM || !(by_label || bytes.starts_with(&MAGIC_1)) {
         return Err("not a log block");
     }
     let u32_at =
@@ -65,6 +89,7 @@ fn seal_header(bytes: &[u8]) -> Result<Header, &'static str> {
         records: u32_at(4),
         line_bytes: u32_at(24),
         columns: [u32_at(32), u32_at(36), u32_at(40), u32_at(44)],
+        by_label,
     };
     if header.columns.iter().sum::<usize>() + HEADER + CHECKSUM != bytes.len() {
         return Err("its columns do not add up to its size");
@@ -171,17 +196,24 @@ impl<'a> Sealed<'a> {
         if sets == 0 {
             return Ok(());
         }
-        for _ in 0..sets {
-            let set = take_labels(&mut rest).ok_or("metadata is not a label set")?;
-            out.set_bytes += set.byte_len() + 16;
-            out.sets.push(set);
-        }
+        // Every set belongs to a record, so no more memory is asked for than times took.
+        let count = usize::try_from(sets).ok().filter(|sets| *sets <= self.header.records);
+        let count = count.ok_or("there are more metadata sets than records")?;
+        let by_label = self.header.by_label;
+        let found = if by_label {
+            take_sets(&mut rest, count)
+        } else {
+            (0..count).map(|_| take_labels(&mut rest)).collect()
+        };
+        out.sets = found.ok_or("metadata is not label sets")?;
+        out.set_bytes = out.sets.iter().map(|set| set.byte_len() + 16).sum();
+        let mut before = 0i64;
         for _ in 0..self.header.records {
-            let id = take_varint(&mut rest).ok_or(SHORT)?;
-            if id > sets {
-                return Err("metadata names a set that is not there");
-            }
-            out.set_ids.push(id as u32);
+            let number = take_varint(&mut rest).ok_or(SHORT)?;
+            let id = if by_label { before.wrapping_add(unzigzag(number)) } else { number as i64 };
+            before = id;
+            let id = u32::try_from(id).ok().filter(|id| u64::from(*id) <= sets);
+            out.set_ids.push(id.ok_or("metadata names a set that is not there")?);
         }
         Ok(())
     }
@@ -214,11 +246,12 @@ fn metadata(segment: &Segment) -> Vec<u8> {
     if segment.sets.is_empty() {
         return out;
     }
-    for set in &segment.sets {
-        put_labels(&mut out, set);
-    }
+    put_sets(&mut out, &segment.sets);
+    let mut before = 0i64;
     for index in 0..segment.len() {
-        put_varint(&mut out, u64::from(segment.set_ids.get(index).copied().unwrap_or_default()));
+        let id = i64::from(segment.set_ids.get(index).copied().unwrap_or_default());
+        put_varint(&mut out, zigzag(id - before));
+        before = id;
     }
     out
 }
@@ -268,13 +301,14 @@ mod tests {
             records in prop::collection::vec((any::<i64>(), prop::collection::vec(any::<u8>(), 0..40), any::<bool>()), 1..200)
         ) {
             let before = segment(&records);
-            let bytes = seal(&before, 3).unwrap();
-            let after = Sealed::open(&bytes).unwrap().decode(true).unwrap();
-            prop_assert_eq!(&after.times, &before.times);
-            prop_assert_eq!(&after.ends, &before.ends);
-            prop_assert_eq!(&after.lines, &before.lines);
-            for i in 0..before.len() {
-                prop_assert_eq!(after.metadata(i), before.metadata(i));
+            for bytes in [seal(&before, 3).unwrap(), seal_1(&before, 3).unwrap()] {
+                let after = Sealed::open(&bytes).unwrap().decode(true).unwrap();
+                prop_assert_eq!(&after.times, &before.times);
+                prop_assert_eq!(&after.ends, &before.ends);
+                prop_assert_eq!(&after.lines, &before.lines);
+                for i in 0..before.len() {
+                    prop_assert_eq!(after.metadata(i), before.metadata(i));
+                }
             }
         }
 

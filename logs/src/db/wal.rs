@@ -25,23 +25,57 @@ pub(super) fn encode(items: &[Item]) -> Vec<u8> {
     let size: usize = items.iter().flat_map(|item| &item.records).map(|record| record.line.len() + 8).sum();
     let mut payload = Vec::with_capacity(size + 64);
     for item in items.iter().filter(|item| !item.records.is_empty()) {
-        put_varint(&mut payload, u64::from(item.stream.id));
-        payload.push(if item.position.is_some() { POSITIONED } else { 0 });
-        put_varint(&mut payload, item.records.len() as u64);
-        let mut last = 0i64;
-        for record in &item.records {
-            put_varint(&mut payload, zigzag(record.time_ns.wrapping_sub(last)));
-            last = record.time_ns;
-            put_varint(&mut payload, record.line.len() as u64);
-            payload.extend_from_slice(&record.line);
-            put_labels(&mut payload, &record.metadata);
-        }
+        let records = item.records.iter().map(|record| (record.time_ns, &record.line[..], &record.metadata));
+        put_item(&mut payload, item.stream.id, item.position.is_some(), item.records.len(), records);
     }
+    frame(&payload)
+}
+
+/// An item: stream, whether its records have a position, and their times, lines and metadata.
+#[cfg(test)]
+pub(crate) type PlainItem = (u32, bool, Vec<(i64, Vec<u8>, Labels)>);
+
+/// A value of frames of items, as [`decode`] gives them.
+#[cfg(test)]
+pub(crate) fn encode_value(frames: &[Vec<PlainItem>]) -> Vec<u8> {
+    let of_frame = |items: &Vec<PlainItem>| {
+        let mut payload = Vec::new();
+        for (stream, positioned, records) in items {
+            let all = records.iter().map(|(time_ns, line, metadata)| (*time_ns, &line[..], metadata));
+            put_item(&mut payload, *stream, *positioned, records.len(), all);
+        }
+        frame(&payload)
+    };
+    frames.iter().flat_map(of_frame).collect()
+}
+
+fn put_item<'a>(
+    payload: &mut Vec<u8>,
+    stream: u32,
+    positioned: bool,
+    count: usize,
+    records: impl Iterator<Item = (i64, &'a [u8], &'a Labels)>,
+) {
+    put_varint(payload, u64::from(stream));
+    payload.push(if positioned { POSITIONED } else { 0 });
+    put_varint(payload, count as u64);
+    let mut last = 0i64;
+    for (time_ns, line, metadata) in records {
+        put_varint(payload, zigzag(time_ns.wrapping_sub(last)));
+        last = time_ns;
+        put_varint(payload, line.len() as u64);
+        payload.extend_from_slice(line);
+        put_labels(payload, metadata);
+    }
+}
+
+/// A payload with its length, compressed; nothing when there is none.
+fn frame(payload: &[u8]) -> Vec<u8> {
     if payload.is_empty() {
         return Vec::new();
     }
     let mut out = vec![0; 4 + snap::raw::max_compress_len(payload.len())];
-    let len = snap::raw::Encoder::new().compress(&payload, &mut out[4..]).unwrap_or_default();
+    let len = snap::raw::Encoder::new().compress(payload, &mut out[4..]).unwrap_or_default();
     out.truncate(4 + len);
     out[..4].copy_from_slice(&(len as u32).to_le_bytes());
     out
