@@ -13,6 +13,8 @@ pub struct Config {
     pub dir: PathBuf,
     /// How long records are kept, in hours.
     pub retention_hours: u32,
+    /// Another time for some streams; the first whose selector matches counts.
+    pub stream_retention: Vec<StreamRetention>,
     /// Most streams at a time; records of further streams are refused and counted.
     pub max_streams: usize,
     /// Longest line in bytes; a longer one is cut and counted.
@@ -25,6 +27,11 @@ pub struct Config {
     pub max_label_value_bytes: usize,
     /// Most structured metadata of a record, in bytes; a record with more loses all of it, counted.
     pub max_metadata_bytes: usize,
+    /// Line bytes a second that one stream takes in, without those that agents read from files (they have a
+    /// limit of their own); what is beyond is refused, to be sent again, and counted. 0 is no limit.
+    pub stream_bytes_per_second: u64,
+    /// Line bytes that a stream which was quiet may take in at once.
+    pub stream_burst_bytes: u64,
     /// How far in the future a record may be, in seconds; one beyond is refused and counted.
     pub max_future_seconds: u32,
     /// A stream's open block is sealed at this size, in bytes before compression.
@@ -45,17 +52,30 @@ pub struct Config {
     pub query: Limits,
 }
 
+/// How long the records of some streams are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamRetention {
+    /// Which streams, as in LogQL: `{namespace="dev"}`.
+    pub selector: String,
+    /// How long, in hours.
+    pub retention_hours: u32,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             dir: PathBuf::new(),
             retention_hours: 7 * 24,
+            stream_retention: Vec::new(),
             max_streams: 100_000,
             max_line_bytes: 256 << 10,
             max_labels: 64,
             max_label_name_bytes: 1024,
             max_label_value_bytes: 2048,
             max_metadata_bytes: 64 << 10,
+            stream_bytes_per_second: 16 << 20,
+            stream_burst_bytes: 64 << 20,
             max_future_seconds: 3600,
             block_bytes: 2 << 20,
             open_bytes: 256 << 20,

@@ -4,8 +4,10 @@ mod append;
 mod commit;
 mod delete;
 mod maintain;
+mod rate;
 mod read;
 mod recover;
+mod retention;
 mod seal;
 mod stats;
 mod wal;
@@ -18,10 +20,13 @@ use tokio::sync::{Semaphore, broadcast, mpsc};
 
 pub(crate) use append::join_blocks;
 pub(crate) use commit::Committed;
+pub(crate) use rate::Bucket;
 pub(crate) use read::{Part, PartData, Selection};
 pub(crate) use stats::Counters;
 pub use stats::Stats;
 pub(crate) use wal::decode as decode_wal;
+#[cfg(test)]
+pub(crate) use wal::encode_value as encode_wal_value;
 
 use crate::store::Store;
 use crate::streams::Streams;
@@ -43,6 +48,7 @@ pub(crate) struct Shared {
     pub store: Store,
     pub streams: RwLock<Streams>,
     pub counters: Counters,
+    pub retention: retention::Retention,
     /// Bounds the bytes that wait to become durable, in KiB.
     pub room: Arc<Semaphore>,
     /// What was just made durable, for tails.
@@ -73,8 +79,10 @@ impl Db {
     /// blocks are read back from the write-ahead family. Blocks.
     ///
     /// # Errors
-    /// When the folder cannot be used.
+    /// When the folder cannot be used, or a selector of `stream_retention` is none.
     pub fn open(config: Config) -> Result<Self, Error> {
+        let retention = retention::Retention::new(&config);
+        let retention = retention.map_err(|reason| Error::Open { path: config.dir.clone(), reason })?;
         let store = Store::open(&config.dir)?;
         let (sealers, queues) = seal::Queues::new();
         let room = Arc::new(Semaphore::new((config.pending_bytes >> 10).max(1)));
@@ -82,6 +90,7 @@ impl Db {
             store,
             streams: RwLock::default(),
             counters: Counters::default(),
+            retention,
             room,
             committed: broadcast::channel(TAIL_LAG).0,
             seal_fails: AtomicBool::new(false),

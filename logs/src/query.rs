@@ -178,15 +178,23 @@ impl Db {
         answer.map(|value| Answer { stats: QueryStats { entries: value.len() as u64, ..stats }, value })
     }
 
+    /// Parses a query; what is refused is counted.
+    pub(crate) fn parsed(&self, text: &str, max_bytes: usize) -> Result<Expr, Error> {
+        let parsed = if text.len() > max_bytes {
+            let reason = format!("the query is longer than {max_bytes} bytes (logs.query.max_query_bytes)");
+            Err(Error::Limit(reason))
+        } else {
+            parse(text)
+        };
+        if parsed.is_err() {
+            self.shared.counters.refused_queries.fetch_add(1, Relaxed);
+        }
+        parsed
+    }
+
     fn evaluate(&self, query: &LogQuery, guard: &Guard) -> Result<Value, Error> {
         let limits = guard.limits();
-        if query.text.len() > limits.max_query_bytes {
-            let max = limits.max_query_bytes;
-            return Err(Error::Limit(format!(
-                "the query is longer than {max} bytes (logs.query.max_query_bytes)"
-            )));
-        }
-        match parse(&query.text)? {
+        match self.parsed(&query.text, limits.max_query_bytes)? {
             Expr::Log(log) => {
                 let max = limits.max_entries;
                 if query.limit > max {

@@ -1,7 +1,7 @@
 //! Streams: from labels to ids, and from matchers to streams.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use binnacle_proto::Labels;
@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use roaring::RoaringBitmap;
 
+use crate::db::Bucket;
 use crate::head::Head;
 use crate::matcher::Matcher;
 
@@ -22,6 +23,10 @@ pub(crate) struct Stream {
     pub persisted: AtomicBool,
     /// Appends on their way; a stream with any is not forgotten.
     pub pending: AtomicU32,
+    /// How long its records are kept; found out when first needed.
+    pub retention_ms: OnceLock<i64>,
+    /// How fast it may come.
+    pub rate: Mutex<Bucket>,
     /// Open records and the index of sealed blocks.
     pub head: Mutex<Head>,
 }
@@ -34,6 +39,8 @@ impl Stream {
             labels,
             persisted: AtomicBool::new(persisted),
             pending: AtomicU32::new(0),
+            retention_ms: OnceLock::new(),
+            rate: Mutex::default(),
             head: Mutex::default(),
         })
     }

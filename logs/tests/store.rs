@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use binnacle_logs::{Block, Config, Db, Direction, Error, LogQuery, Position, Record, Value};
+use binnacle_logs::{Block, Config, Db, Direction, Error, LogQuery, Position, Record, StreamRetention, Value};
 use binnacle_proto::Labels;
 
 const NOW_MS: i64 = 1_700_000_000_000;
@@ -124,6 +124,35 @@ async fn retention_drops_blocks_and_then_streams() {
     drop(db);
     let db = Db::open(config(&dir)).unwrap();
     assert_eq!(db.stats().streams, 0);
+}
+
+#[tokio::test]
+async fn streams_have_the_retention_of_the_first_selector_that_matches() {
+    let dir = tempfile::tempdir().unwrap();
+    let rule = |selector: &str, days: u32| StreamRetention { selector: selector.into(), retention_hours: days * 24 };
+    let stream_retention = vec![rule(r#"{app="short"}"#, 1), rule(r#"{app=~"short|long"}"#, 30)];
+    let with_rules = Config { stream_retention, ..config(&dir) };
+    let db = Db::open(with_rules.clone()).unwrap();
+    let apps = ["short", "long", "other"];
+    for app in apps {
+        db.append(vec![block(app, vec![record(NOW, app, 0)])], NOW_MS).await.unwrap();
+    }
+    db.seal_all().unwrap();
+    let day = 86_400_000;
+    for (days, left) in [(0, 3), (2, 2), (8, 1), (29, 1), (31, 0)] {
+        db.maintain(NOW_MS + days * day).unwrap();
+        let found: usize = apps.iter().map(|app| lines(&db, &format!("{{app={app:?}}}")).len()).sum();
+        assert_eq!((found, db.stats().streams), (left, left as u64), "after {days} days");
+    }
+    // What is past it is not taken, either.
+    let old = NOW - 2 * day * 1_000_000;
+    let push = apps.map(|app| block(app, vec![record(old, app, 0)]));
+    let done = db.append(push.to_vec(), NOW_MS).await.unwrap();
+    assert_eq!((done.stored, done.refused, db.stats().refused_old), (2, 1, 1));
+    drop(db);
+    let wrong = Config { stream_retention: vec![rule("{app=", 1)], ..config(&dir) };
+    let refused = Db::open(wrong).map(drop).unwrap_err().to_string();
+    assert!(refused.contains("logs.stream_retention: selector \"{app=\""), "{refused}");
 }
 
 #[tokio::test]

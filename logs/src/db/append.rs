@@ -16,6 +16,24 @@ use crate::{Appended, Block, Error, Record};
 /// Nanoseconds of a millisecond.
 const MS: i64 = 1_000_000;
 
+/// Why records were refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// The reason of the last one.
+    pub reason: String,
+    /// Whether some would be taken later.
+    pub try_again: bool,
+}
+
+impl Refusal {
+    /// Notes one more; one worth another try is not hidden by one that is not.
+    fn note(why: &mut Option<Self>, reason: String, try_again: bool) {
+        if try_again || why.as_ref().is_none_or(|why| !why.try_again) {
+            *why = Some(Self { reason, try_again });
+        }
+    }
+}
+
 impl Db {
     /// Appends records; when this returns `Ok` they are durable, each once. Records that are refused
     /// for good are counted in [`Appended::refused`] and do not hold up the others.
@@ -26,12 +44,12 @@ impl Db {
         Ok(self.append_explained(blocks, now_ms).await?.0)
     }
 
-    /// As [`Db::append`], and why the last refused record was refused.
+    /// As [`Db::append`], and why records were refused.
     pub(crate) async fn append_explained(
         &self,
         blocks: Vec<Block>,
         now_ms: i64,
-    ) -> Result<(Appended, Option<String>), Error> {
+    ) -> Result<(Appended, Option<Refusal>), Error> {
         let mut why = None;
         let mut refused = 0;
         let mut items = Vec::with_capacity(blocks.len());
@@ -43,9 +61,9 @@ impl Db {
                     refused += dropped;
                     items.push(item);
                 }
-                Err(reason) => {
+                Err(refusal) => {
                     refused += count;
-                    why = Some(reason);
+                    Refusal::note(&mut why, refusal.reason, refusal.try_again);
                 }
             }
         }
@@ -74,7 +92,7 @@ impl Db {
     }
 
     /// The stream with these labels, marked as about to be written to.
-    fn resolve(&self, labels: &Labels) -> Result<Arc<Stream>, String> {
+    fn resolve(&self, labels: &Labels) -> Result<Arc<Stream>, Refusal> {
         {
             let streams = self.shared.streams.read();
             if let Some(stream) = streams.get(labels) {
@@ -85,7 +103,7 @@ impl Db {
         let counters = &self.shared.counters;
         if let Some(reason) = self.unacceptable(labels) {
             counters.refused_labels.fetch_add(1, Relaxed);
-            return Err(reason);
+            return Err(Refusal { reason, try_again: false });
         }
         let mut streams = self.shared.streams.write();
         let stream = match streams.get(labels) {
@@ -93,7 +111,8 @@ impl Db {
             None if streams.len() >= self.shared.config.max_streams => {
                 counters.refused_streams.fetch_add(1, Relaxed);
                 let max = self.shared.config.max_streams;
-                return Err(format!("stream {labels} would be one more than {max} (logs.max_streams)"));
+                let reason = format!("stream {labels} would be one more than {max} (logs.max_streams)");
+                return Err(Refusal { reason, try_again: true });
             }
             None => streams.create(labels),
         };
@@ -128,46 +147,76 @@ impl Db {
     }
 
     /// Keeps what may be stored of a block.
-    fn admit(&self, stream: Arc<Stream>, block: Block, now_ms: i64, why: &mut Option<String>) -> (Item, u64) {
+    fn admit(
+        &self,
+        stream: Arc<Stream>,
+        block: Block,
+        now_ms: i64,
+        why: &mut Option<Refusal>,
+    ) -> (Item, u64) {
         let config = &self.shared.config;
         let counters = &self.shared.counters;
-        let oldest = now_ms.saturating_sub(i64::from(config.retention_hours) * 3_600_000).saturating_mul(MS);
+        let oldest = self.shared.oldest_ns(&stream, now_ms);
         let newest = now_ms.saturating_add(i64::from(config.max_future_seconds) * 1000).saturating_mul(MS);
         let before = block.records.len();
         let mut records = block.records;
+        // What has a position is read from files by an agent, which waits when its own limit says so.
+        let is_limited = block.position.is_none() && config.stream_bytes_per_second > 0;
+        let mut rate = stream.rate.lock();
+        if is_limited {
+            rate.fill(config, now_ms);
+        }
         records.retain_mut(|record| {
             if record.time_ns < oldest {
                 counters.refused_old.fetch_add(1, Relaxed);
-                *why = Some(format!(
-                    "entry for stream {} has timestamp too old: {} ns",
-                    block.labels, record.time_ns
-                ));
+                let reason =
+                    format!("entry for stream {} has timestamp too old: {} ns", block.labels, record.time_ns);
+                Refusal::note(why, reason, false);
                 return false;
             }
             if record.time_ns > newest {
                 counters.refused_future.fetch_add(1, Relaxed);
-                *why = Some(format!(
-                    "entry for stream {} has timestamp too new: {} ns",
-                    block.labels, record.time_ns
-                ));
+                let reason =
+                    format!("entry for stream {} has timestamp too new: {} ns", block.labels, record.time_ns);
+                Refusal::note(why, reason, false);
                 return false;
             }
             self.cut(record);
+            if is_limited && !rate.take(record.line.len() as u64) {
+                counters.refused_rate.fetch_add(1, Relaxed);
+                let reason = format!(
+                    "stream {} comes faster than {} bytes a second (logs.stream_bytes_per_second)",
+                    block.labels, config.stream_bytes_per_second
+                );
+                Refusal::note(why, reason, true);
+                return false;
+            }
             true
         });
+        drop(rate);
         let refused = (before - records.len()) as u64;
         (Item { stream, position: block.position, records }, refused)
     }
 
     fn cut(&self, record: &mut Record) {
         let config = &self.shared.config;
+        let counters = &self.shared.counters;
+        let is_text = std::str::from_utf8(&record.line).is_ok();
+        if !is_text {
+            counters.invalid_utf8.fetch_add(1, Relaxed);
+        }
         if record.line.len() > config.max_line_bytes {
-            record.line.truncate(config.max_line_bytes);
-            self.shared.counters.cut_lines.fetch_add(1, Relaxed);
+            let mut end = config.max_line_bytes;
+            // A letter is not cut in two.
+            while is_text && end > 0 && record.line[end] & 0xc0 == 0x80 {
+                end -= 1;
+            }
+            record.line.truncate(end);
+            counters.cut_lines.fetch_add(1, Relaxed);
         }
         if record.metadata.byte_len() > config.max_metadata_bytes {
             record.metadata = Labels::empty();
-            self.shared.counters.dropped_metadata.fetch_add(1, Relaxed);
+            counters.dropped_metadata.fetch_add(1, Relaxed);
         }
     }
 }

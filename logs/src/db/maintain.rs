@@ -91,10 +91,9 @@ fn trim_wal(shared: &Shared, streams: &[Arc<Stream>]) -> Result<(), Error> {
 
 /// Removes blocks all of whose records are past the retention.
 fn retain(shared: &Shared, streams: &[Arc<Stream>], now_ms: i64) -> Result<(), Error> {
-    let kept_ms = i64::from(shared.config.retention_hours) * 3_600_000;
-    let oldest_ns = now_ms.saturating_sub(kept_ms).saturating_mul(1_000_000);
     let mut gone: Vec<BlockMeta> = Vec::new();
     for stream in streams {
+        let oldest_ns = shared.oldest_ns(stream, now_ms);
         gone.extend(stream.head.lock().remove_blocks(|block| block.max_ns < oldest_ns));
     }
     for chunk in gone.chunks(BATCH_KEYS) {
@@ -149,7 +148,7 @@ fn forget(shared: &Shared) -> Result<(), Error> {
 
 /// Drops positions of sources that nobody has read for long.
 fn drop_positions(shared: &Shared, now_ms: i64) -> Result<(), Error> {
-    let kept_ms = POSITIONS_KEPT_MS.max(i64::from(shared.config.retention_hours) * 3_600_000);
+    let kept_ms = POSITIONS_KEPT_MS.max(shared.retention.longest_ms());
     let mut batch = Batch::default();
     shared.store.scan(Family::Positions, &[], |key, value| {
         let changed = value.get(8..16).and_then(|ms| ms.try_into().ok()).map(i64::from_le_bytes);

@@ -56,6 +56,10 @@ counters! {
     refused_streams: "counter" "binnacle_logs_refused_stream_budget_total",
     /// Blocks refused because of their labels.
     refused_labels: "counter" "binnacle_logs_refused_labels_total",
+    /// Records refused because their stream came too fast.
+    refused_rate: "counter" "binnacle_logs_refused_rate_limit_records_total",
+    /// Lines stored that are not UTF-8.
+    invalid_utf8: "counter" "binnacle_logs_invalid_utf8_lines_total",
     /// Lines cut to the longest length allowed.
     cut_lines: "counter" "binnacle_logs_cut_lines_total",
     /// Records whose metadata was too large and was dropped.
@@ -80,6 +84,8 @@ counters! {
     queries: "counter" "binnacle_logs_queries_total",
     /// Queries that failed.
     failed_queries: "counter" "binnacle_logs_failed_queries_total",
+    /// Queries that could not be parsed, regexes that are too large included.
+    refused_queries: "counter" "binnacle_logs_refused_queries_total",
     /// Line bytes that queries have looked at.
     scanned_bytes: "counter" "binnacle_logs_scanned_bytes_total",
     /// Sealed blocks that queries have opened.

@@ -61,16 +61,19 @@ pub(super) async fn read_body(api: &Api, body: Body) -> Result<Bytes, Failure> {
     })
 }
 
-/// Appends and answers 204, or 400 when records were refused for good.
+/// Appends and answers 204; 400 when records were refused for good, 429 when some of those refused would be
+/// taken later: what is sent again then and is there already is stored once.
 pub(super) async fn store(api: &Api, blocks: Vec<Block>, now_ms: i64) -> Result<Response, Failure> {
     let (appended, why) = api.db.append_explained(join_blocks(blocks), now_ms).await?;
-    match why {
-        Some(why) if appended.refused > 0 => Err(Failure::bad(format!(
-            "{} entries were refused, the others are stored: {why}",
-            appended.refused
-        ))),
-        _ => Ok(StatusCode::NO_CONTENT.into_response()),
-    }
+    let Some(why) = why.filter(|_| appended.refused > 0) else {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    };
+    let status = if why.try_again { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::BAD_REQUEST };
+    let reason = why.reason;
+    Err(Failure(
+        status,
+        format!("{} entries were refused, the others are stored: {reason}", appended.refused),
+    ))
 }
 
 fn header_text(headers: &HeaderMap, name: header::HeaderName) -> &str {

@@ -5,7 +5,7 @@ use axum::response::Response;
 
 use super::params::Params;
 use super::{Api, Failure, answer};
-use crate::logql::{Expr, parse};
+use crate::logql::Expr;
 use crate::{Direction, LogQuery};
 
 /// The span of a query that does not name one, in nanoseconds.
@@ -37,7 +37,8 @@ async fn run(api: &Api, params: &Params, query: LogQuery) -> Result<Response, Fa
 pub(super) async fn instant(State(api): State<Api>, params: Params) -> Result<Response, Failure> {
     let text = params.query()?.to_owned();
     let at = params.time("time")?.unwrap_or_else(|| api.now_ns());
-    if matches!(parse(&text)?, Expr::Log(_)) {
+    let max_bytes = api.db.config().query.max_query_bytes;
+    if matches!(api.db.parsed(&text, max_bytes)?, Expr::Log(_)) {
         return Err(Failure::bad(
             "log queries are not supported as an instant query type, please change your query to a range query type",
         ));

@@ -12,6 +12,8 @@ use crate::matcher::{MatchOp, Matcher};
 const MAX_DEPTH: usize = 64;
 /// Most stages of a pipeline.
 const MAX_STAGES: usize = 128;
+/// Most regexes of a query: each may take some megabytes when compiled.
+const MAX_REGEXES: usize = 64;
 
 /// Parses a LogQL expression.
 ///
@@ -45,11 +47,12 @@ struct Parser<'a> {
     tokens: Vec<(Token, usize)>,
     at: usize,
     depth: usize,
+    regexes: usize,
 }
 
 impl<'a> Parser<'a> {
     fn new(text: &'a str) -> Result<Self, Error> {
-        Ok(Self { text, tokens: lex(text)?, at: 0, depth: 0 })
+        Ok(Self { text, tokens: lex(text)?, at: 0, depth: 0, regexes: 0 })
     }
 
     fn peek(&self) -> &Token {
@@ -225,7 +228,34 @@ impl<'a> Parser<'a> {
     fn matcher_value(&mut self, name: &str, op: MatchOp) -> Result<Matcher, Error> {
         let place = self.place();
         let value = self.expect_text()?;
-        Matcher::new(name, op, &value).map_err(|reason| self.fail_at(place, &reason))
+        self.checked_matcher(name, op, &value, place)
+    }
+
+    fn checked_matcher(
+        &mut self,
+        name: &str,
+        op: MatchOp,
+        value: &str,
+        place: usize,
+    ) -> Result<Matcher, Error> {
+        if matches!(op, MatchOp::Regex | MatchOp::NotRegex) {
+            self.one_regex_more(place)?;
+        }
+        Matcher::new(name, op, value).map_err(|reason| self.fail_at(place, &reason))
+    }
+
+    /// Checks a regex; answers its number of named groups.
+    fn checked_regex(&mut self, text: &str, place: usize) -> Result<usize, Error> {
+        self.one_regex_more(place)?;
+        crate::query::check_regex(text).map_err(|reason| self.fail_at(place, &reason))
+    }
+
+    fn one_regex_more(&mut self, place: usize) -> Result<(), Error> {
+        self.regexes += 1;
+        if self.regexes > MAX_REGEXES {
+            return Err(self.fail_at(place, &format!("the query has more than {MAX_REGEXES} regexes")));
+        }
+        Ok(())
     }
 
     fn names(&mut self) -> Result<Vec<String>, Error> {

@@ -144,7 +144,7 @@ impl Parser<'_> {
         }
         self.expect_mark(")")?;
         let [dst, replacement, src, regex] = texts.try_into().unwrap_or_default();
-        crate::query::check_regex(&regex).map_err(|reason| self.fail_at(regex_at, &reason))?;
+        self.checked_regex(&regex, regex_at)?;
         Ok(Metric::LabelReplace { inner, dst, replacement, src, regex })
     }
 

@@ -7,7 +7,7 @@ use crate::logql::ast::{
     Unwrap,
 };
 use crate::logql::lex::Token;
-use crate::matcher::{MatchOp, Matcher};
+use crate::matcher::MatchOp;
 
 impl Parser<'_> {
     /// The next stage; `None` when none comes, or when it is `| unwrap`.
@@ -99,7 +99,7 @@ impl Parser<'_> {
         let text = self.expect_text()?;
         match op {
             FilterOp::Regex | FilterOp::NotRegex => {
-                crate::query::check_regex(&text).map_err(|reason| self.fail_at(at, &reason))?;
+                self.checked_regex(&text, at)?;
             }
             FilterOp::Pattern | FilterOp::NotPattern => {
                 crate::query::check_pattern(&text, false).map_err(|reason| self.fail_at(at, &reason))?;
@@ -120,9 +120,8 @@ impl Parser<'_> {
         Ok(text)
     }
 
-    fn check_regexp(&self, text: &str, at: usize) -> Result<(), Error> {
-        let names = crate::query::check_regex(text).map_err(|reason| self.fail_at(at, &reason))?;
-        if names == 0 {
+    fn check_regexp(&mut self, text: &str, at: usize) -> Result<(), Error> {
+        if self.checked_regex(text, at)? == 0 {
             return Err(self.fail_at(at, "at least one named capture must be supplied"));
         }
         Ok(())
@@ -251,8 +250,7 @@ impl Parser<'_> {
             };
             let place = self.place();
             self.next();
-            let matcher = Matcher::new(&name, op, &text).map_err(|reason| self.fail_at(place, &reason))?;
-            return Ok(LabelFilter::Text(matcher));
+            return Ok(LabelFilter::Text(self.checked_matcher(&name, op, &text, place)?));
         }
         if self.is_name("ip") && matches!(mark, "=" | "!=") {
             return Ok(LabelFilter::Ip { name, negated: mark == "!=", text: self.ip()? });
