@@ -74,7 +74,7 @@ pub(crate) struct Api {
     deletes: Arc<Mutex<Vec<serde_json::Value>>>,
 }
 
-/// The routes under `/loki/api/v1/` (and `/otlp/v1/logs`), to be merged into the server's own.
+/// The routes under `/loki/api/v1/` (and `/otlp/v1/logs`, `/ready`), to be merged into the server's own.
 pub fn router(db: Db, limits: Limits, clock: Clock) -> Router {
     let queries = Arc::new(Semaphore::new(limits.max_concurrent_queries.max(1)));
     let tails = Arc::new(Semaphore::new(limits.max_tails));
@@ -93,6 +93,7 @@ pub fn router(db: Db, limits: Limits, clock: Clock) -> Router {
         .route("/index/volume_range", get(index::volume_range).post(index::volume_range))
         .route("/detected_labels", get(detect::labels).post(detect::labels))
         .route("/detected_fields", get(detect::fields).post(detect::fields))
+        .route("/detected_field/{name}/values", get(detect::field_values).post(detect::field_values))
         .route("/patterns", get(detect::patterns).post(detect::patterns))
         .route("/delete", get(delete::list).post(delete::request).put(delete::request))
         .route("/status/buildinfo", get(build_info))
@@ -100,7 +101,9 @@ pub fn router(db: Db, limits: Limits, clock: Clock) -> Router {
         .layer(CompressionLayer::new());
     let otlp = Router::new().route("/otlp/v1/logs", post(otlp::logs));
     let otlp = otlp.layer(axum::extract::DefaultBodyLimit::disable());
-    Router::new().nest("/loki/api/v1", routes).merge(otlp).with_state(api)
+    // Who answers here has its store open.
+    let ready = get(|| async { "ready\n" });
+    Router::new().nest("/loki/api/v1", routes).merge(otlp).route("/ready", ready).with_state(api)
 }
 
 async fn build_info() -> Response {

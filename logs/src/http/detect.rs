@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::response::Response;
 use serde_json::json;
 
@@ -60,11 +60,10 @@ struct Field {
     kind: Option<&'static str>,
 }
 
-/// `GET /loki/api/v1/detected_fields`
-pub(super) async fn fields(State(api): State<Api>, params: Params) -> Result<Response, Failure> {
+/// What the fields of the newest lines are, `limit` of them.
+async fn found_fields(api: &Api, params: &Params, limit: usize) -> Result<BTreeMap<String, Field>, Failure> {
     let lines = params.number("line_limit")?.unwrap_or(DEFAULT_LINES);
-    let limit = params.number("limit")?.unwrap_or(DEFAULT_FIELDS);
-    let query = sample(&params, &api, lines)?;
+    let query = sample(params, api, lines)?;
     let answer = api.blocking(move |db| db.query(&query)).await?;
     let mut fields: BTreeMap<String, Field> = BTreeMap::new();
     let Value::Streams(streams) = answer.value else {
@@ -88,6 +87,13 @@ pub(super) async fn fields(State(api): State<Api>, params: Params) -> Result<Res
             add(Some(parser), name, value)
         });
     }
+    Ok(fields)
+}
+
+/// `GET /loki/api/v1/detected_fields`
+pub(super) async fn fields(State(api): State<Api>, params: Params) -> Result<Response, Failure> {
+    let limit = params.number("limit")?.unwrap_or(DEFAULT_FIELDS);
+    let fields = found_fields(&api, &params, limit).await?;
     let found: Vec<_> = fields
         .iter()
         .map(|(name, field)| {
@@ -97,6 +103,19 @@ pub(super) async fn fields(State(api): State<Api>, params: Params) -> Result<Res
         })
         .collect();
     Ok(answer::json(json!({"fields": found, "limit": limit}).to_string()))
+}
+
+/// `GET /loki/api/v1/detected_field/<name>/values`
+pub(super) async fn field_values(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    params: Params,
+) -> Result<Response, Failure> {
+    let limit = params.number("limit")?.unwrap_or(DEFAULT_FIELDS);
+    let mut fields = found_fields(&api, &params, usize::MAX).await?;
+    let values: Vec<String> =
+        fields.remove(&name).unwrap_or_default().values.into_iter().take(limit).collect();
+    Ok(answer::json(json!({"values": values, "limit": limit}).to_string()))
 }
 
 /// What a value looks like.
