@@ -75,6 +75,10 @@ bench: build ## Beside VictoriaMetrics and Prometheus; BENCH="--series 100000 --
 bench-agent: build ## The agent on a node with 100 containers, beside node_exporter (root, cgroup v1)
 	@$(BIN)/binnacle-bench-agent $(BENCH)
 
+.PHONY: bench-logs
+bench-logs: build ## The log store beside grep and zstd; BENCH="--megabytes 5000" for the design's size
+	@$(BIN)/binnacle-bench-logs $(BENCH)
+
 .PHONY: check
 check: ## What a change must pass before review: format, clippy, licences, docs
 	$(CARGO) fmt --all --check

@@ -1,7 +1,7 @@
 //! End-to-end, crash, simulation and layering tests, the benchmarks against peers, and the demo.
 //!
 //! - `demo/`: the binary `binnacle-demo` behind `make demo`.
-//! - `bench/`: the binary `binnacle-bench`.
+//! - `bench/`, `bench_agent/`, `bench_logs/`: the binaries `binnacle-bench*`; [`usage`] is what they measure with.
 //! - [`client`], [`process`], [`node`]: what the tests share: the HTTP interfaces, the real binaries
 //!   under control, and a node whose every sample and line is known.
 //! - [`cri`]: a container runtime told to run pods.
@@ -26,3 +26,4 @@ pub mod proxy;
 pub mod random;
 pub mod remote_write;
 pub mod tls;
+pub mod usage;

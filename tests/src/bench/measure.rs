@@ -1,10 +1,9 @@
 //! One contender's numbers.
 
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use binnacle_tests::usage::{cpu_seconds, disk_bytes, resident_mib};
 use tokio::time::Instant;
 
 use crate::contender::{Contender, Kind, Running};
@@ -141,33 +140,4 @@ async fn samples(server: &Running, shape: &Shape) -> Result<f64> {
         found += value.with_context(|| format!("{}: {expr}: {answer}", server.kind))?.parse::<f64>()?;
     }
     Ok(found)
-}
-
-/// User and system CPU of a process so far; the kernel counts in ticks of 1/100 s.
-fn cpu_seconds(pid: u32) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields: Vec<&str> = stat.rsplit_once(") ").context("odd stat")?.1.split(' ').collect();
-    Ok((fields[11].parse::<f64>()? + fields[12].parse::<f64>()?) / 100.0)
-}
-
-fn resident_mib(pid: u32) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
-}
-
-fn disk_bytes(folder: &Path) -> Result<u64> {
-    let mut bytes = 0;
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let Ok(metadata) = entry.metadata() else { continue };
-        bytes += if metadata.is_dir() { disk_bytes(&entry.path())? } else { blocks(&metadata) };
-    }
-    Ok(bytes)
-}
-
-/// What a file occupies: preallocated and sparse files count as the disk counts them.
-fn blocks(metadata: &fs::Metadata) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    metadata.blocks() * 512
 }

@@ -1,0 +1,53 @@
+//! The tables.
+
+use crate::baseline::Kept;
+use crate::measure::Numbers;
+
+pub fn print(numbers: &Numbers, kept: &[Kept]) {
+    let megabytes = numbers.sent.bytes as f64 / 1e6;
+    let of_raw = |bytes: f64| bytes / numbers.sent.bytes as f64;
+    println!("\n{} lines, {megabytes:.0} MB", numbers.sent.lines);
+    println!(
+        "ingest: {:.1} MB per CPU-second, {:.1} MB/s wall",
+        megabytes / numbers.ingest_cpu_seconds,
+        megabytes / numbers.ingest_wall_seconds
+    );
+    println!(
+        "memory: {:.0} MiB at most while loading, {:.0} MiB after the queries",
+        numbers.peak_mib, numbers.resident_after_queries_mib
+    );
+    println!(
+        "stored: {:.4} bytes a raw byte after a stop ({:.1} MB on disk); blocks and filters before it {:.1} MB",
+        of_raw(numbers.stored_bytes as f64),
+        numbers.stored_bytes as f64 / 1e6,
+        numbers.block_bytes / 1e6
+    );
+    println!("\n{:<26} {:>12} {:>12} {:>10} {:>10}", "query", "wall (ms)", "CPU (ms)", "opened", "ruled out");
+    for query in &numbers.queries {
+        println!(
+            "{:<26} {:>12.1} {:>12.1} {:>10} {:>10}",
+            query.name, query.wall_ms, query.cpu_ms, query.blocks.0, query.blocks.1
+        );
+    }
+    if kept.is_empty() {
+        return;
+    }
+    println!(
+        "\n{:<26} {:>12} {:>12} {:>14} {:>14}",
+        "files", "of raw", "CPU (s)", "needle (ms)", "levels (ms)"
+    );
+    for one in kept {
+        let wall = |took: &Option<(f64, f64)>| took.map_or("-".to_owned(), |(wall, _)| format!("{wall:.0}"));
+        println!(
+            "{:<26} {:>12.4} {:>12.1} {:>14} {:>14}",
+            one.name,
+            of_raw(one.bytes as f64),
+            one.cpu_seconds,
+            wall(&one.needle),
+            wall(&one.levels)
+        );
+        if let (Some((_, needle)), Some((_, levels))) = (one.needle, one.levels) {
+            println!("{:<26} {:>12} {:>12} {:>14.0} {:>14.0}", "", "", "CPU (ms):", needle, levels);
+        }
+    }
+}
