@@ -101,7 +101,9 @@ async fn categorized_labels_are_kept_apart() {
     assert_eq!(body["data"]["encodingFlags"], json!(["categorize-labels"]));
     let stream = &body["data"]["result"][0];
     assert_eq!(stream["stream"], json!({"app": "web", "env": "dev"}));
-    assert_eq!(stream["values"][0][2]["structuredMetadata"], json!({"trace_id": "abc"}));
+    let metadata = json!({"trace_id": "abc", "detected_level": "unknown"});
+    assert_eq!(stream["values"][0][2]["structuredMetadata"], metadata);
+    assert_eq!(stream["values"][1][2]["structuredMetadata"], json!({"detected_level": "error"}));
     assert_eq!(stream["values"][1][2]["parsed"]["status"], "500");
 }
 
@@ -305,11 +307,6 @@ async fn otlp_logs_become_streams_and_metadata() {
         (&labels["host_name"], &labels["severity_text"], &labels["trace_id"]),
         (&json!("h1"), &json!("WARN"), &json!("abcd"))
     );
-    let json = Request::post("/otlp/v1/logs")
-        .header("content-type", "application/json")
-        .body(Body::from("{}"))
-        .unwrap();
-    assert_eq!(server.send(json).await.0, 415);
 }
 
 #[tokio::test]
@@ -348,4 +345,109 @@ async fn a_tail_shows_the_past_and_then_what_comes() {
     let text = String::from_utf8_lossy(&seen);
     assert!(text.starts_with("HTTP/1.1 101") && pushed && !text.contains(r#""no""#), "{text}");
     serving.abort();
+}
+
+/// An OTLP request of two records, one of them long past, as JSON.
+fn otlp_json() -> Value {
+    let text = |text: &str| json!({"stringValue": text});
+    json!({"resourceLogs": [{
+        "resource": {"attributes": [
+            {"key": "service.name", "value": text("shop")}, {"key": "host.name", "value": text("h1")},
+        ]},
+        "schemaUrl": "of no interest",
+        "scopeLogs": [{
+            "scope": {"name": "checkout", "version": "1.2", "attributes": []},
+            "logRecords": [
+                {
+                    "timeUnixNano": (NOW - 5).to_string(), "observedTimeUnixNano": (NOW - 4).to_string(),
+                    "severityNumber": 13, "severityText": "WARN", "eventName": "paid",
+                    "traceId": "0123456789ABCDEF0123456789abcdef", "spanId": "0123456789abcdef", "flags": 1,
+                    "body": {"kvlistValue": {"values": [
+                        {"key": "raw", "value": {"bytesValue": "AP8="}},
+                        {"key": "items", "value": {"arrayValue": {"values": [{"intValue": "1"}, {"boolValue": true}]}}},
+                    ]}},
+                    "attributes": [
+                        {"key": "user.id", "value": {"intValue": "9007199254740993"}},
+                        {"key": "share", "value": {"doubleValue": 0.5}},
+                        {"key": "key", "value": {"bytesValue": "aGVsbG8="}},
+                    ],
+                },
+                {"timeUnixNano": "5", "body": {"stringValue": "long past"}},
+            ],
+        }],
+    }]})
+}
+
+#[tokio::test]
+async fn otlp_logs_as_json_are_answered_in_json() {
+    let server = server(true);
+    let post = |body: String| {
+        let request =
+            Request::post("/otlp/v1/logs").header("content-type", "application/json; charset=utf-8");
+        request.body(Body::from(body)).unwrap()
+    };
+    let response = server.router.clone().oneshot(post(otlp_json().to_string())).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "application/json");
+    let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    let partial = &serde_json::from_slice::<Value>(&body).unwrap()["partialSuccess"];
+    assert_eq!(partial["rejectedLogRecords"], "1", "a number of 64 bits is a text");
+    assert!(partial["errorMessage"].as_str().unwrap().contains("timestamp too old"), "{partial}");
+    let data = server.query("query_range", r#"{service_name="shop"}"#, "").await;
+    assert_eq!(data["result"].as_array().unwrap().len(), 1, "{data}");
+    let values = &data["result"][0]["values"][0];
+    assert_eq!(values, &json!([(NOW - 5).to_string(), r#"{"items":[1,true],"raw":"AP8="}"#]));
+    let labels = &data["result"][0]["stream"];
+    for (name, want) in [
+        ("host_name", "h1"),
+        ("scope_name", "checkout"),
+        ("scope_version", "1.2"),
+        ("severity_number", "13"),
+        ("severity_text", "WARN"),
+        ("event_name", "paid"),
+        ("flags", "1"),
+        ("trace_id", "0123456789abcdef0123456789abcdef"),
+        ("span_id", "0123456789abcdef"),
+        ("user_id", "9007199254740993"),
+        ("share", "0.5"),
+        ("key", "aGVsbG8="),
+    ] {
+        assert_eq!(labels[name], want, "{name}");
+    }
+    // All taken: an empty object. Nothing taken: what is wrong.
+    let mut one = otlp_json();
+    one["resourceLogs"][0]["scopeLogs"][0]["logRecords"].as_array_mut().unwrap().pop();
+    assert_eq!(server.send(post(one.to_string())).await, (StatusCode::OK, "{}".to_owned()));
+    let wrong = otlp_json().to_string().replace("0123456789ABCDEF", "not hex");
+    let (status, text) = server.send(post(wrong)).await;
+    assert!(status == 400 && text.contains("hexadecimal") && text.starts_with(r#"{"code":3,"#), "{text}");
+}
+
+#[tokio::test]
+async fn otlp_refusals_are_told_in_protobuf_to_those_who_send_protobuf() {
+    let server = server(true);
+    let post = |kind: &str, body: &[u8]| {
+        Request::post("/otlp/v1/logs").header("content-type", kind).body(Body::from(body.to_vec())).unwrap()
+    };
+    // ResourceLogs{scope_logs: [{log_records: [{time_unix_nano: 5}]}]}
+    let record = [&[0x09u8][..], &5u64.to_le_bytes()].concat();
+    let field = |number: u8, bytes: &[u8]| [&[number << 3 | 2, bytes.len() as u8], bytes].concat();
+    let old = field(1, &field(2, &field(2, &record)));
+    let response = server.router.clone().oneshot(post("application/x-protobuf", &old)).await.unwrap();
+    assert_eq!(
+        (response.status(), &response.headers()["content-type"]),
+        (StatusCode::OK, &"application/x-protobuf".parse().unwrap())
+    );
+    let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    // partial_success = 1 { rejected_log_records = 1: 1, error_message = 2 }
+    assert_eq!((body[0], &body[2..4], body[4]), (0x0a, &[0x08, 1][..], 0x12));
+    assert!(String::from_utf8_lossy(&body).contains("timestamp too old"));
+    // google.rpc.Status { code = 1: 3, message = 2 }
+    let wrong = post("application/x-protobuf", b"\x0a\x05junk!");
+    let response = server.router.clone().oneshot(wrong).await.unwrap();
+    assert_eq!(response.status(), 400);
+    let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    assert_eq!(body[..3], [0x08, 3, 0x12]);
+    assert!(String::from_utf8_lossy(&body).contains("not an OTLP logs request in protobuf"), "{body:?}");
+    assert_eq!(server.send(post("text/plain", b"x")).await.0, 415);
 }

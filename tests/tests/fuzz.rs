@@ -85,6 +85,15 @@ fn endpoints() -> Vec<Endpoint> {
         Endpoint { path: "/loki/api/v1/push", headers: PROTOBUF, snappy: true, seeds: vec![push_request()] },
         Endpoint { path: "/otlp/v1/logs", headers: PROTOBUF, snappy: false, seeds: vec![otlp_logs()] },
         Endpoint {
+            path: "/otlp/v1/logs",
+            headers: JSON,
+            snappy: false,
+            seeds: vec![form(&format!(
+                r#"{{"resourceLogs":[{{"resource":{{"attributes":[{{"key":"service.name","value":{{"stringValue":"web"}}}}]}},"scopeLogs":[{{"scope":{{"name":"lib"}},"logRecords":[{{"timeUnixNano":"{}000000","severityNumber":9,"traceId":"00ff","body":{{"arrayValue":{{"values":[{{"intValue":"1"}},{{"bytesValue":"AP8="}}]}}}}}}]}}]}}]}}"#,
+                now_ms()
+            ))],
+        },
+        Endpoint {
             path: "/loki/api/v1/query_range",
             headers: FORM,
             snappy: false,

@@ -1,19 +1,24 @@
-//! `/otlp/v1/logs`: OpenTelemetry logs over HTTP, protobuf.
+//! `/otlp/v1/logs`: OpenTelemetry logs over HTTP, as protobuf or JSON; answers are written as the request is.
 //!
 //! Resource attributes that name where a record comes from are labels of its stream; everything else
 //! is structured metadata. Dots in names become `_`.
 
-use axum::body::Body;
+mod message;
+
+use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use binnacle_proto::otlp::{AnyValue, KeyValue};
 use binnacle_proto::{Labels, LabelsBuilder};
 use prost::Message;
+use serde_json::json;
 
-use super::push::{decompressed, read_body, store, with_service_name};
+use super::push::{decoded_len, decompressed, read_body, with_service_name};
 use super::{Api, Failure};
+use crate::db::join_blocks;
 use crate::{Block, Record};
+use message::{ExportRequest, ExportResponse, LogRecord, PartialSuccess, ResourceLogs, Status};
 
 /// Resource attributes that become labels.
 const STREAM_ATTRIBUTES: [&str; 18] = [
@@ -37,28 +42,123 @@ const STREAM_ATTRIBUTES: [&str; 18] = [
     "k8s.job.name",
 ];
 
-/// `POST /otlp/v1/logs`
-pub(super) async fn logs(State(api): State<Api>, request: Request<Body>) -> Result<Response, Failure> {
-    let (parts, body) = request.into_parts();
-    let kind =
-        parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    if !kind.starts_with("application/x-protobuf") {
-        return Err(Failure(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            format!("Content-Type {kind:?} not supported: send application/x-protobuf"),
-        ));
-    }
-    let body = decompressed(&api, &parts.headers, &read_body(&api, body).await?)?;
-    let request = proto::ExportRequest::decode(body)
-        .map_err(|err| Failure::bad(format!("the body is not an OTLP logs request: {err}")))?;
-    let now_ns = api.now_ns();
-    let blocks = request.resource_logs.iter().flat_map(|logs| blocks(logs, now_ns)).collect();
-    store(&api, blocks, now_ns.div_euclid(1_000_000)).await?;
-    // An empty message: everything was taken.
-    Ok(([(header::CONTENT_TYPE, "application/x-protobuf")], Vec::new()).into_response())
+/// How requests and answers are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    Protobuf,
+    Json,
 }
 
-fn blocks(logs: &proto::ResourceLogs, now_ns: i64) -> Vec<Block> {
+/// `POST /otlp/v1/logs`: 200 when all that could be taken is durable, with the number of records that could
+/// not; 429 and 503 with `Retry-After` for what is worth another try.
+pub(super) async fn logs(State(api): State<Api>, request: Request<Body>) -> Response {
+    let Some(encoding) = encoding(request.headers()) else {
+        let why = "Content-Type is not supported: send application/x-protobuf or application/json";
+        return Encoding::Json.refusal(&Failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, why.into()));
+    };
+    match take(&api, encoding, request).await {
+        Ok(partial) => encoding.success(partial),
+        Err(failure) => encoding.refusal(&failure),
+    }
+}
+
+fn encoding(headers: &HeaderMap) -> Option<Encoding> {
+    let kind = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    match kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        "application/x-protobuf" => Some(Encoding::Protobuf),
+        "application/json" => Some(Encoding::Json),
+        _ => None,
+    }
+}
+
+/// The records that were refused for good, and why.
+async fn take(
+    api: &Api,
+    encoding: Encoding,
+    request: Request<Body>,
+) -> Result<Option<(u64, String)>, Failure> {
+    let (parts, body) = request.into_parts();
+    let body = read_body(api, body).await?;
+    let _room = api.room(decoded_len(api, &parts.headers, &body, false)).await?;
+    let now_ns = api.now_ns();
+    let worker = api.clone();
+    // Decoding is work for the processor: not on the threads that serve connections.
+    let decoded = tokio::task::spawn_blocking(move || {
+        let body = decompressed(&worker, &parts.headers, &body)?;
+        let request = encoding.decode(&body)?;
+        Ok(request.resource_logs.iter().flat_map(|logs| blocks(logs, now_ns)).collect::<Vec<_>>())
+    });
+    let decoded: Result<Vec<Block>, Failure> =
+        decoded.await.map_err(|err| Failure(StatusCode::INTERNAL_SERVER_ERROR, err.to_string()))?;
+    let blocks = join_blocks(decoded?);
+    let (appended, why) = api.db.append_explained(blocks, now_ns.div_euclid(1_000_000)).await?;
+    match why.filter(|_| appended.refused > 0) {
+        None => Ok(None),
+        Some(why) if why.try_again => {
+            let (refused, reason) = (appended.refused, why.reason);
+            Err(Failure(StatusCode::TOO_MANY_REQUESTS, format!("{refused} records were refused: {reason}")))
+        }
+        Some(why) => Ok(Some((appended.refused, why.reason))),
+    }
+}
+
+impl Encoding {
+    fn decode(self, body: &Bytes) -> Result<ExportRequest, Failure> {
+        let (decoded, what) = match self {
+            Self::Protobuf => (ExportRequest::decode(&**body).map_err(|err| err.to_string()), "protobuf"),
+            Self::Json => (serde_json::from_slice(body).map_err(|err| err.to_string()), "JSON"),
+        };
+        decoded.map_err(|err| Failure::bad(format!("the body is not an OTLP logs request in {what}: {err}")))
+    }
+
+    fn success(self, partial: Option<(u64, String)>) -> Response {
+        match self {
+            Self::Protobuf => {
+                let partial_success = partial.map(|(records, error_message)| PartialSuccess {
+                    rejected_log_records: i64::try_from(records).unwrap_or(i64::MAX),
+                    error_message,
+                });
+                self.typed(StatusCode::OK, ExportResponse { partial_success }.encode_to_vec())
+            }
+            Self::Json => {
+                // Numbers of 64 bits are texts in protobuf's JSON.
+                let body = partial.map_or(json!({}), |(records, reason)| {
+                    json!({"partialSuccess": {"rejectedLogRecords": records.to_string(), "errorMessage": reason}})
+                });
+                self.typed(StatusCode::OK, body.to_string().into_bytes())
+            }
+        }
+    }
+
+    fn refusal(self, Failure(status, message): &Failure) -> Response {
+        // Codes of gRPC: resource exhausted, unavailable, internal, invalid argument.
+        let code = match *status {
+            StatusCode::TOO_MANY_REQUESTS => 8,
+            StatusCode::SERVICE_UNAVAILABLE => 14,
+            StatusCode::INTERNAL_SERVER_ERROR => 13,
+            _ => 3,
+        };
+        let body = match self {
+            Self::Protobuf => Status { code, message: message.clone() }.encode_to_vec(),
+            Self::Json => json!({"code": code, "message": message}).to_string().into_bytes(),
+        };
+        let mut response = self.typed(*status, body);
+        if matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        response
+    }
+
+    fn typed(self, status: StatusCode, body: Vec<u8>) -> Response {
+        let kind = match self {
+            Self::Protobuf => "application/x-protobuf",
+            Self::Json => "application/json",
+        };
+        (status, [(header::CONTENT_TYPE, HeaderValue::from_static(kind))], body).into_response()
+    }
+}
+
+fn blocks(logs: &ResourceLogs, now_ns: i64) -> Vec<Block> {
     let mut stream = LabelsBuilder::new();
     let mut shared = LabelsBuilder::new();
     for attribute in logs.resource.iter().flat_map(|resource| &resource.attributes) {
@@ -84,7 +184,7 @@ fn blocks(logs: &proto::ResourceLogs, now_ns: i64) -> Vec<Block> {
     out
 }
 
-fn record(log: &proto::LogRecord, base: &Labels, now_ns: i64) -> Record {
+fn record(log: &LogRecord, base: &Labels, now_ns: i64) -> Record {
     let mut metadata = base.to_builder();
     for attribute in &log.attributes {
         set(&mut metadata, attribute);
@@ -92,7 +192,10 @@ fn record(log: &proto::LogRecord, base: &Labels, now_ns: i64) -> Record {
     if log.severity_number != 0 {
         metadata.set("severity_number", log.severity_number.to_string());
     }
-    metadata.set("severity_text", log.severity_text.clone());
+    if log.flags != 0 {
+        metadata.set("flags", log.flags.to_string());
+    }
+    metadata.set("severity_text", log.severity_text.clone()).set("event_name", log.event_name.clone());
     metadata.set("trace_id", hex(&log.trace_id)).set("span_id", hex(&log.span_id));
     let time = [log.time_unix_nano, log.observed_time_unix_nano].into_iter().find(|ns| *ns > 0);
     let time_ns = time.and_then(|ns| i64::try_from(ns).ok()).unwrap_or(now_ns);
@@ -110,66 +213,4 @@ fn set(to: &mut LabelsBuilder, attribute: &KeyValue) {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The messages of OTLP's logs service that are read here; numbers from its published protocol.
-mod proto {
-    use binnacle_proto::otlp::{AnyValue, KeyValue, Resource};
-
-    /// All logs of a request.
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct ExportRequest {
-        #[prost(message, repeated, tag = "1")]
-        pub resource_logs: Vec<ResourceLogs>,
-    }
-
-    /// Logs of one resource.
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct ResourceLogs {
-        #[prost(message, optional, tag = "1")]
-        pub resource: Option<Resource>,
-        #[prost(message, repeated, tag = "2")]
-        pub scope_logs: Vec<ScopeLogs>,
-    }
-
-    /// Logs of one instrumentation scope.
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct ScopeLogs {
-        #[prost(message, optional, tag = "1")]
-        pub scope: Option<Scope>,
-        #[prost(message, repeated, tag = "2")]
-        pub log_records: Vec<LogRecord>,
-    }
-
-    /// What wrote the logs.
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct Scope {
-        #[prost(string, tag = "1")]
-        pub name: String,
-        #[prost(string, tag = "2")]
-        pub version: String,
-        #[prost(message, repeated, tag = "3")]
-        pub attributes: Vec<KeyValue>,
-    }
-
-    /// One record.
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct LogRecord {
-        #[prost(fixed64, tag = "1")]
-        pub time_unix_nano: u64,
-        #[prost(int32, tag = "2")]
-        pub severity_number: i32,
-        #[prost(string, tag = "3")]
-        pub severity_text: String,
-        #[prost(message, optional, tag = "5")]
-        pub body: Option<AnyValue>,
-        #[prost(message, repeated, tag = "6")]
-        pub attributes: Vec<KeyValue>,
-        #[prost(bytes = "vec", tag = "9")]
-        pub trace_id: Vec<u8>,
-        #[prost(bytes = "vec", tag = "10")]
-        pub span_id: Vec<u8>,
-        #[prost(fixed64, tag = "11")]
-        pub observed_time_unix_nano: u64,
-    }
 }
