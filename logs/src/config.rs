@@ -107,7 +107,8 @@ pub struct Limits {
     pub max_steps: usize,
     /// Longest query text in bytes.
     pub max_query_bytes: usize,
-    /// Whether entries get the label `detected_level`, found in their fields or text.
+    /// Whether entries get the label `detected_level`, found in their fields or text. Clients that ask for
+    /// labels by category, as Grafana does, are told it whatever this says.
     pub detect_level: bool,
 }
 

@@ -16,6 +16,8 @@ mod query;
 mod tail;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -23,15 +25,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use parking_lot::Mutex;
 use serde::Deserialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_http::compression::CompressionLayer;
 
-use crate::{Db, Error};
+use crate::{Answer, Db, Error, LogQuery};
 
 /// The wall clock: nanoseconds since the epoch.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
-/// Limits of the HTTP API; the section `[logs.http]`.
+/// Limits of the HTTP API; the section `[loki]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -39,6 +41,8 @@ pub struct Limits {
     pub max_push_bytes: usize,
     /// Largest body of a push when decompressed, in bytes.
     pub max_decoded_bytes: usize,
+    /// Bytes of pushes, decompressed, that are worked on at a time; more wait.
+    pub max_decoding_bytes: usize,
     /// Largest form of a query, in bytes.
     pub max_form_bytes: usize,
     /// Queries that run at a time; more wait.
@@ -54,6 +58,7 @@ impl Default for Limits {
         Self {
             max_push_bytes: 16 << 20,
             max_decoded_bytes: 64 << 20,
+            max_decoding_bytes: 256 << 20,
             max_form_bytes: 1 << 20,
             max_concurrent_queries: 8,
             default_entries: 100,
@@ -68,6 +73,8 @@ pub(crate) struct Api {
     db: Db,
     limits: Arc<Limits>,
     clock: Clock,
+    /// Room for pushes, in KiB.
+    decoding: Arc<Semaphore>,
     queries: Arc<Semaphore>,
     tails: Arc<Semaphore>,
     /// Delete requests so far, as they are listed.
@@ -78,7 +85,9 @@ pub(crate) struct Api {
 pub fn router(db: Db, limits: Limits, clock: Clock) -> Router {
     let queries = Arc::new(Semaphore::new(limits.max_concurrent_queries.max(1)));
     let tails = Arc::new(Semaphore::new(limits.max_tails));
-    let api = Api { db, limits: Arc::new(limits), clock, queries, tails, deletes: Arc::default() };
+    let decoding = Arc::new(Semaphore::new((limits.max_decoding_bytes >> 10).max(1)));
+    let deletes = Arc::default();
+    let api = Api { db, limits: Arc::new(limits), clock, decoding, queries, tails, deletes };
     let routes = Router::new()
         .route("/push", post(push::push))
         .route("/query", get(query::instant).post(query::instant))
@@ -123,6 +132,32 @@ impl Api {
         self.now_ns().div_euclid(1_000_000)
     }
 
+    /// Evaluates a query and does `then` with the answer, both where it may block. When the client goes away,
+    /// which drops this future, the query ends early.
+    async fn query<T: Send + 'static>(
+        &self,
+        query: LogQuery,
+        limits: crate::Limits,
+        then: impl FnOnce(Answer) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let gone = Gone::default();
+        let canceled = gone.0.clone();
+        self.blocking(move |db| db.query_until(&query, &limits, canceled).map(then)).await
+    }
+
+    /// Waits until there is room for a push of so many bytes; it is given back when the result is dropped.
+    async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Failure> {
+        let all = (self.limits.max_decoding_bytes >> 10).max(1);
+        let kib = u32::try_from((bytes >> 10).clamp(1, all)).unwrap_or(u32::MAX);
+        let room = self.decoding.clone().acquire_many_owned(kib).await;
+        room.map_err(|_| Failure(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping".into()))
+    }
+
+    /// What a query may cost, as configured.
+    fn query_limits(&self) -> crate::Limits {
+        self.db.config().query.clone()
+    }
+
     /// Runs work that blocks, no more at a time than allowed.
     async fn blocking<T: Send + 'static>(
         &self,
@@ -141,6 +176,16 @@ impl Api {
                 Err(Failure(StatusCode::INTERNAL_SERVER_ERROR, format!("the query has failed: {err}")))
             }
         }
+    }
+}
+
+/// Sets its flag when it is dropped.
+#[derive(Default)]
+struct Gone(Arc<AtomicBool>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
     }
 }
 

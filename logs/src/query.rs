@@ -17,6 +17,8 @@ mod scan;
 mod template;
 mod vector;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
 use binnacle_proto::Labels;
@@ -164,11 +166,26 @@ impl Db {
     /// # Errors
     /// As [`Db::query`].
     pub fn query_within(&self, query: &LogQuery, limits: &Limits) -> Result<Answer, Error> {
-        let guard = Guard::new(limits);
-        let answer = self.evaluate(query, &guard);
+        self.query_guarded(query, &Guard::new(limits))
+    }
+
+    /// As [`Db::query_within`]; the query ends early when `canceled` is set.
+    pub(crate) fn query_until(
+        &self,
+        query: &LogQuery,
+        limits: &Limits,
+        canceled: Arc<AtomicBool>,
+    ) -> Result<Answer, Error> {
+        self.query_guarded(query, &Guard::until(limits, canceled))
+    }
+
+    fn query_guarded(&self, query: &LogQuery, guard: &Guard) -> Result<Answer, Error> {
+        let answer = self.evaluate(query, guard);
         let counters = &self.shared.counters;
         counters.queries.fetch_add(1, Relaxed);
-        if answer.is_err() {
+        if guard.is_canceled() {
+            counters.canceled_queries.fetch_add(1, Relaxed);
+        } else if answer.is_err() {
             counters.failed_queries.fetch_add(1, Relaxed);
         }
         let stats = guard.stats();

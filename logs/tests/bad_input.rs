@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
@@ -29,7 +30,9 @@ fn server(config: Config) -> Server {
     let now = Arc::new(AtomicI64::new(NOW));
     let clock = now.clone();
     let clock = Arc::new(move || clock.load(Ordering::SeqCst));
-    let router = http::router(db.clone(), http::Limits::default(), clock);
+    // Pushes come one at a time, whatever is sent at once.
+    let limits = http::Limits { max_decoding_bytes: 64 << 10, ..http::Limits::default() };
+    let router = http::router(db.clone(), limits, clock);
     Server { db, router, now, _dir: dir }
 }
 
@@ -219,4 +222,46 @@ async fn timestamps_a_year_off_are_refused_with_a_reason_and_the_rest_of_the_pus
     assert_eq!(server.lines("t").await, ["now", "now, too"]);
     assert_eq!(server.metric("binnacle_logs_refused_too_old_records_total"), 2);
     assert_eq!(server.metric("binnacle_logs_refused_future_records_total"), 1);
+}
+
+#[tokio::test]
+async fn a_query_whose_client_has_gone_ends() {
+    let server = server(Config { open_bytes: 64 << 20, ..Config::default() });
+    let line = format!(r#"{{"a":1,"b":"{}"}}"#, "x".repeat(200));
+    for batch in 0..20 {
+        let lines: Vec<(i64, &str)> =
+            (1..=10_000).map(|i| (NOW - batch * 10_000 - i, line.as_str())).collect();
+        assert_eq!(server.push("busy", &lines).await.0, 204);
+    }
+    let asked = server.ask("query", r#"sum by (b) (count_over_time({app="busy"} | json | b=~".*y.*" [1h]))"#);
+    assert!(tokio::time::timeout(Duration::from_millis(5), asked).await.is_err(), "it takes longer");
+    let before = server.metric("binnacle_logs_failed_queries_total");
+    for _ in 0..500 {
+        if server.metric("binnacle_logs_canceled_queries_total") == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(server.metric("binnacle_logs_canceled_queries_total"), 1);
+    assert!(server.metric("binnacle_logs_scanned_bytes_total") < 20 * 10_000 * 200, "not to its end");
+    assert_eq!(server.metric("binnacle_logs_failed_queries_total"), before);
+    let (status, body) = server.ask("query", r#"sum(count_over_time({app="busy"}[1h]))"#).await;
+    assert!(status == 200 && body.contains(r#","200000"]"#), "{body}");
+}
+
+#[tokio::test]
+async fn many_pushes_at_once_wait_for_room_and_are_all_taken() {
+    let server = Arc::new(server(Config::default()));
+    let line = "x".repeat(1000);
+    let pushes = (0..40).map(|push| {
+        let (server, line) = (server.clone(), line.clone());
+        tokio::spawn(async move {
+            let lines: Vec<(i64, &str)> = (0..50).map(|i| (NOW + push * 50 + i, line.as_str())).collect();
+            server.push("many", &lines).await.0
+        })
+    });
+    for push in pushes.collect::<Vec<_>>() {
+        assert_eq!(push.await.unwrap(), 204);
+    }
+    assert_eq!(server.lines("many").await.len(), 2000);
 }

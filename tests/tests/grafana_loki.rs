@@ -117,7 +117,8 @@ async fn explore_shows_lines_with_labels_apart() -> Result<()> {
     );
     let oldest = &values[2];
     ensure!(oldest[0] == (grafana.now - 50 * SECOND).to_string(), "backward, in nanoseconds: {oldest}");
-    ensure!(oldest[2]["structuredMetadata"]["trace_id"] == "t1", "{oldest}");
+    let metadata = json!({"trace_id": "t1", "detected_level": "error"});
+    ensure!(oldest[2]["structuredMetadata"] == metadata, "the level colours the line: {oldest}");
     ensure!(oldest[2]["parsed"]["took"] == "1.5s", "{oldest}");
     // Asked live: a tail's request upgrades, its parameters are those of query_range.
     let answer = grafana.ask("index/stats", &[("query", r#"{namespace="shop"}"#)]).await?;

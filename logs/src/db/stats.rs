@@ -84,6 +84,8 @@ counters! {
     queries: "counter" "binnacle_logs_queries_total",
     /// Queries that failed.
     failed_queries: "counter" "binnacle_logs_failed_queries_total",
+    /// Queries that ended early because their client had gone.
+    canceled_queries: "counter" "binnacle_logs_canceled_queries_total",
     /// Queries that could not be parsed, regexes that are too large included.
     refused_queries: "counter" "binnacle_logs_refused_queries_total",
     /// Line bytes that queries have looked at.

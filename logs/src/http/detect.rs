@@ -64,7 +64,7 @@ struct Field {
 async fn found_fields(api: &Api, params: &Params, limit: usize) -> Result<BTreeMap<String, Field>, Failure> {
     let lines = params.number("line_limit")?.unwrap_or(DEFAULT_LINES);
     let query = sample(params, api, lines)?;
-    let answer = api.blocking(move |db| db.query(&query)).await?;
+    let answer = api.query(query, api.query_limits(), |answer| answer).await?;
     let mut fields: BTreeMap<String, Field> = BTreeMap::new();
     let Value::Streams(streams) = answer.value else {
         return Err(Failure::bad("a log query is needed here"));
@@ -140,7 +140,7 @@ pub(super) async fn patterns(State(api): State<Api>, params: Params) -> Result<R
     let query = sample(&params, &api, usize::MAX)?;
     let step_ns = params.step("step")?.unwrap_or(((query.end_ns - query.start_ns) / 60).max(1_000_000_000));
     let (step_s, start_ns) = ((step_ns / 1_000_000_000).max(1), query.start_ns);
-    let answer = api.blocking(move |db| db.query(&query)).await?;
+    let answer = api.query(query, api.query_limits(), |answer| answer).await?;
     let mut patterns: BTreeMap<String, BTreeMap<i64, u64>> = BTreeMap::new();
     let Value::Streams(streams) = answer.value else {
         return Err(Failure::bad("a log query is needed here"));

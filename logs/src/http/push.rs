@@ -38,6 +38,7 @@ const SERVICE_LABELS: [&str; 11] = [
 pub(super) async fn push(State(api): State<Api>, request: Request<Body>) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
     let body = read_body(&api, body).await?;
+    let _room = api.room(decoded_len(&api, &parts.headers, &body, true)).await?;
     let now_ms = api.now_ms();
     let worker = api.clone();
     // Decoding is work for the processor: not on the threads that serve connections.
@@ -56,14 +57,14 @@ pub(super) async fn read_body(api: &Api, body: Body) -> Result<Bytes, Failure> {
     to_bytes(body, limit).await.map_err(|_| {
         Failure(
             StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body is larger than {limit} bytes (logs.http.max_push_bytes)"),
+            format!("the body is larger than {limit} bytes (loki.max_push_bytes)"),
         )
     })
 }
 
 /// Appends and answers 204; 400 when records were refused for good, 429 when some of those refused would be
 /// taken later: what is sent again then and is there already is stored once.
-pub(super) async fn store(api: &Api, blocks: Vec<Block>, now_ms: i64) -> Result<Response, Failure> {
+async fn store(api: &Api, blocks: Vec<Block>, now_ms: i64) -> Result<Response, Failure> {
     let (appended, why) = api.db.append_explained(join_blocks(blocks), now_ms).await?;
     let Some(why) = why.filter(|_| appended.refused > 0) else {
         return Ok(StatusCode::NO_CONTENT.into_response());
@@ -100,10 +101,23 @@ pub(super) fn decompressed(api: &Api, headers: &HeaderMap, body: &Bytes) -> Resu
     }
 }
 
+/// How large a body is when decompressed, at most; `snappy` says whether protobuf is compressed with it.
+pub(super) fn decoded_len(api: &Api, headers: &HeaderMap, body: &Bytes, snappy: bool) -> usize {
+    let limit = api.limits.max_decoded_bytes;
+    match header_text(headers, header::CONTENT_ENCODING).to_ascii_lowercase().as_str() {
+        "gzip" | "deflate" => limit,
+        _ if snappy && !header_text(headers, header::CONTENT_TYPE).starts_with("application/json") => {
+            // What is larger is refused before it is decompressed.
+            snap::raw::decompress_len(body).unwrap_or_default().min(limit)
+        }
+        _ => body.len(),
+    }
+}
+
 fn too_large(limit: usize) -> Failure {
     Failure(
         StatusCode::PAYLOAD_TOO_LARGE,
-        format!("the body is larger than {limit} bytes when decompressed (logs.http.max_decoded_bytes)"),
+        format!("the body is larger than {limit} bytes when decompressed (loki.max_decoded_bytes)"),
     )
 }
 

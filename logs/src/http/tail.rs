@@ -43,7 +43,7 @@ pub(super) async fn tail(State(api): State<Api>, request: Request) -> Result<Res
     let pipeline = Pipeline::new(&log.stages, Needs::All, api.db.config().query.detect_level)?;
     let permit = api.tails.clone().try_acquire_owned().map_err(|_| {
         let max = api.limits.max_tails;
-        Failure(StatusCode::TOO_MANY_REQUESTS, format!("{max} tails are open already (logs.http.max_tails)"))
+        Failure(StatusCode::TOO_MANY_REQUESTS, format!("{max} tails are open already (loki.max_tails)"))
     })?;
     let now_ns = api.now_ns();
     let past = LogQuery {
@@ -62,7 +62,8 @@ impl Tail {
     async fn run(mut self, mut socket: WebSocket, past: LogQuery) {
         // Listening begins before the past is read, so nothing falls between.
         let mut live = self.api.db.subscribe();
-        let Ok(answer) = self.api.blocking(move |db| db.query(&past)).await else { return };
+        let limits = self.api.query_limits();
+        let Ok(answer) = self.api.query(past, limits, |answer| answer).await else { return };
         let Value::Streams(mut streams) = answer.value else { return };
         for stream in &mut streams {
             stream.entries.reverse();

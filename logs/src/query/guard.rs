@@ -1,7 +1,8 @@
 //! The account and deadline of one query.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 use super::QueryStats;
@@ -11,6 +12,7 @@ use crate::{Error, Limits};
 pub(crate) struct Guard {
     limits: Limits,
     started: Instant,
+    canceled: Arc<AtomicBool>,
     bytes: AtomicU64,
     lines: AtomicU64,
     blocks: AtomicU64,
@@ -21,14 +23,20 @@ pub(crate) struct Guard {
 
 impl Guard {
     /// Starts the clock.
+    pub fn new(limits: &Limits) -> Self {
+        Self::until(limits, Arc::default())
+    }
+
+    /// Starts the clock; the query ends early when `canceled` is set.
     #[expect(
         clippy::disallowed_methods,
         reason = "the deadline of a query is measured here and nowhere else"
     )]
-    pub fn new(limits: &Limits) -> Self {
+    pub fn until(limits: &Limits, canceled: Arc<AtomicBool>) -> Self {
         Self {
             limits: limits.clone(),
             started: Instant::now(),
+            canceled,
             bytes: AtomicU64::new(0),
             lines: AtomicU64::new(0),
             blocks: AtomicU64::new(0),
@@ -43,12 +51,20 @@ impl Guard {
         &self.limits
     }
 
-    /// Fails when the time is up.
+    /// Fails when the time is up, or nobody waits for the answer any more.
     pub fn check(&self) -> Result<(), Error> {
+        if self.canceled.load(Relaxed) {
+            return Err(Error::Execution("the query was canceled".into()));
+        }
         if self.started.elapsed() > Duration::from_millis(self.limits.timeout_ms) {
             return Err(Error::Timeout { limit_ms: self.limits.timeout_ms });
         }
         Ok(())
+    }
+
+    /// Whether nobody waits for the answer any more.
+    pub fn is_canceled(&self) -> bool {
+        self.canceled.load(Relaxed)
     }
 
     /// Counts lines looked at; fails at the limits.
