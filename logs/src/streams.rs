@@ -1,8 +1,8 @@
 //! Streams: from labels to ids, and from matchers to streams.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::{Arc, OnceLock};
 
 use binnacle_proto::Labels;
 use hashbrown::HashMap;

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use binnacle_logs::{Block, Config, Db, Direction, Error, LogQuery, Position, Record, StreamRetention, Value};
+use binnacle_logs::{
+    Block, Config, Db, Direction, Error, LogQuery, Position, Record, StreamRetention, Value,
+};
 use binnacle_proto::Labels;
 
 const NOW_MS: i64 = 1_700_000_000_000;
@@ -129,7 +131,8 @@ async fn retention_drops_blocks_and_then_streams() {
 #[tokio::test]
 async fn streams_have_the_retention_of_the_first_selector_that_matches() {
     let dir = tempfile::tempdir().unwrap();
-    let rule = |selector: &str, days: u32| StreamRetention { selector: selector.into(), retention_hours: days * 24 };
+    let rule =
+        |selector: &str, days: u32| StreamRetention { selector: selector.into(), retention_hours: days * 24 };
     let stream_retention = vec![rule(r#"{app="short"}"#, 1), rule(r#"{app=~"short|long"}"#, 30)];
     let with_rules = Config { stream_retention, ..config(&dir) };
     let db = Db::open(with_rules.clone()).unwrap();

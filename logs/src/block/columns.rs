@@ -295,7 +295,8 @@ mod tests {
         let words: Vec<&str> = (0..40).map(|i| ["a", "b", "c"][i % 3]).collect();
         let numbers: Vec<String> = (1000..1400).map(|i| i.to_string()).collect();
         let decimals: Vec<String> = (0..400).map(|i| format!("{}.{:02}", i - 7, i % 100)).collect();
-        let ids: Vec<String> = (0..400u64).map(|i| format!("{:016x}", i.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+        let ids: Vec<String> =
+            (0..400u64).map(|i| format!("{:016x}", i.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
         let of = |texts: &[String]| column(&texts.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(column(&["same", "same"])[0], CONSTANT);
         assert_eq!(column(&words)[0], DICTIONARY);

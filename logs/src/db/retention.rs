@@ -40,9 +40,11 @@ impl Shared {
     /// Records of a stream before this time are past their retention.
     pub(super) fn oldest_ns(&self, stream: &Stream, now_ms: i64) -> i64 {
         let kept_ms = *stream.retention_ms.get_or_init(|| {
-            let matching = self.retention.rules.iter().find(|(matchers, _)| {
-                matchers.iter().all(|matcher| matcher.matches(&stream.labels))
-            });
+            let matching = self
+                .retention
+                .rules
+                .iter()
+                .find(|(matchers, _)| matchers.iter().all(|matcher| matcher.matches(&stream.labels)));
             matching.map_or(self.retention.default_ms, |(_, kept_ms)| *kept_ms)
         });
         now_ms.saturating_sub(kept_ms).saturating_mul(1_000_000)

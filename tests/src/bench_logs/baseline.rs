@@ -52,7 +52,8 @@ pub fn run(shape: &Shape) -> Result<Vec<Kept>> {
             }
         }
         let cpu_seconds = children_cpu_seconds()? - before;
-        let compressed: Vec<PathBuf> = files.iter().map(|file| file.with_extension(ending)).collect();
+        let compressed: Vec<PathBuf> =
+            files.iter().map(|file| file.with_extension(format!("txt.{ending}"))).collect();
         kept.push(Kept {
             name,
             bytes: size(&compressed)?,
