@@ -6,11 +6,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::Error;
 use crate::agent::Context;
+use crate::credentials::reason;
 use crate::identity::{Container, Registry, SANDBOX};
+use crate::selfmetrics::{Counter, Gauge};
 
 /// Generated code of `proto/cri.proto`: package `runtime.v1`.
 mod v1 {
@@ -41,6 +44,16 @@ pub(crate) async fn run(context: Context) -> Result<(), Error> {
     let shutdown = context.shutdown.clone();
     // Not the whole context: it holds a sender of the uplink.
     drop(context);
+    follow(registry, &socket, Numbers { errors, count }, shutdown).await;
+    Ok(())
+}
+
+struct Numbers {
+    errors: Counter,
+    count: Gauge,
+}
+
+async fn follow(registry: Registry, socket: &Path, numbers: Numbers, shutdown: CancellationToken) {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut engine: Option<RuntimeServiceClient<Channel>> = None;
@@ -48,7 +61,7 @@ pub(crate) async fn run(context: Context) -> Result<(), Error> {
     let mut failing = false;
     loop {
         tokio::select! {
-            () = shutdown.cancelled() => return Ok(()),
+            () = shutdown.cancelled() => return,
             _ = ticks.tick() => {}
             () = registry.missed() => tokio::time::sleep(SOON).await,
         }
@@ -56,16 +69,21 @@ pub(crate) async fn run(context: Context) -> Result<(), Error> {
             engine = None;
             continue;
         }
-        match ask(&mut engine, &socket).await {
+        let answer = tokio::select! {
+            // An engine that hangs does not hold up the agent's end.
+            () = shutdown.cancelled() => return,
+            answer = ask(&mut engine, socket) => answer,
+        };
+        match answer {
             Ok(containers) => {
                 failing = false;
-                count.set(containers.len() as f64);
+                numbers.count.set(containers.len() as f64);
                 update(&registry, &mut known, containers);
             }
             Err(status) => {
-                errors.add(1);
+                numbers.errors.add(1);
                 if !std::mem::replace(&mut failing, true) {
-                    let reason = format!("{}: {}", status.code(), status.message());
+                    let reason = reason(&status);
                     tracing::warn!(socket = %socket.display(), reason, "the container engine does not answer");
                 }
                 engine = None;

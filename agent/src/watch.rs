@@ -1,8 +1,8 @@
 //! Tells when something changed in watched directories and files, so that nobody has to look all the time.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,12 +24,23 @@ const EVENT_BYTES: usize = 16 << 10;
 pub(crate) struct Watch(Arc<Shared>);
 
 struct Shared {
-    watches: Mutex<(Watches, HashSet<WatchDescriptor>)>,
+    watched: Mutex<Watched>,
     changed: AtomicBool,
-    /// A watch was refused: who relies on this has to look by himself.
-    blind: AtomicBool,
+    /// Events cannot be read any more: who relies on this has to look by himself.
+    deaf: AtomicBool,
+    /// Watches at most.
+    most: usize,
     count: Gauge,
     refused: Counter,
+}
+
+struct Watched {
+    watches: Watches,
+    known: HashSet<WatchDescriptor>,
+    /// What should be watched and is not: tried again, for others may have ended.
+    waiting: HashMap<PathBuf, What>,
+    /// Whether it was said that there are too many.
+    said: bool,
 }
 
 /// Waits for changes; there is one of it for each [`Watch`].
@@ -55,12 +66,22 @@ impl Watch {
     /// # Errors
     /// When the kernel gives no inotify instance.
     pub(crate) fn new(part: &'static str, metrics: &SelfMetrics) -> io::Result<(Self, Changes)> {
+        Self::bounded(part, MAX_WATCHES, metrics)
+    }
+
+    fn bounded(part: &'static str, most: usize, metrics: &SelfMetrics) -> io::Result<(Self, Changes)> {
         let inotify = Inotify::init()?;
         let labels = [("part", part)];
         let watch = Self(Arc::new(Shared {
-            watches: Mutex::new((inotify.watches(), HashSet::new())),
+            watched: Mutex::new(Watched {
+                watches: inotify.watches(),
+                known: HashSet::new(),
+                waiting: HashMap::new(),
+                said: false,
+            }),
             changed: AtomicBool::new(false),
-            blind: AtomicBool::new(false),
+            deaf: AtomicBool::new(false),
+            most,
             count: metrics.gauge("binnacle_agent_watches", &labels),
             refused: metrics.counter("binnacle_agent_watches_refused_total", &labels),
         }));
@@ -77,6 +98,24 @@ impl Watch {
 
     /// Watches `path`; again does nothing more. What is not there is not watched.
     pub(crate) fn add(&self, path: &Path, what: What) {
+        let mut watched = self.0.watched.lock();
+        if self.try_add(&mut watched, path, what) {
+            return;
+        }
+        self.0.refused.add(1);
+        if !std::mem::replace(&mut watched.said, true) {
+            tracing::warn!(
+                "the kernel watches no more files (fs.inotify.max_user_watches): they are looked at in turn"
+            );
+        }
+        // Beyond that somebody looks by himself anyway.
+        if watched.waiting.len() < self.0.most {
+            watched.waiting.insert(path.to_owned(), what);
+        }
+    }
+
+    /// False when there is no room for it.
+    fn try_add(&self, watched: &mut Watched, path: &Path, what: What) -> bool {
         let mask = match what {
             What::Names => {
                 WatchMask::CREATE
@@ -87,42 +126,50 @@ impl Watch {
             }
             What::Content => WatchMask::MODIFY | WatchMask::ATTRIB | WatchMask::MOVE_SELF,
         };
-        let mut watches = self.0.watches.lock();
-        let (adding, known) = &mut *watches;
-        if known.len() >= MAX_WATCHES {
-            self.refuse();
-            return;
+        if watched.known.len() >= self.0.most {
+            return false;
         }
-        match adding.add(path, mask | WatchMask::MASK_ADD) {
+        match watched.watches.add(path, mask | WatchMask::MASK_ADD) {
             Ok(descriptor) => {
-                known.insert(descriptor);
-                self.0.count.set(known.len() as f64);
+                watched.known.insert(descriptor);
+                self.0.count.set(watched.known.len() as f64);
+                true
             }
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => true,
             Err(error) => {
                 tracing::debug!(path = %path.display(), %error, "cannot watch");
-                self.refuse();
+                false
             }
         }
     }
 
-    fn refuse(&self) {
-        self.0.refused.add(1);
-        if !self.0.blind.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                "the kernel watches no more files (fs.inotify.max_user_watches): they are looked at in turn"
-            );
+    /// Watches what had no room before, as far as there is some now.
+    fn retry(&self, watched: &mut Watched) {
+        for (path, what) in std::mem::take(&mut watched.waiting) {
+            if !watched.waiting.is_empty() || !self.try_add(watched, &path, what) {
+                watched.waiting.insert(path, what);
+            }
+        }
+        if watched.waiting.is_empty() && std::mem::take(&mut watched.said) {
+            tracing::info!("everything is watched again");
         }
     }
 
     /// Whether something changed since the last call, or cannot be known.
     pub(crate) fn take_changed(&self) -> bool {
-        self.0.changed.swap(false, Ordering::AcqRel) || self.is_blind()
+        let is_blind = self.is_blind();
+        self.0.changed.swap(false, Ordering::AcqRel) || is_blind
     }
 
-    /// Whether something is not watched that should be.
+    /// Whether something is not watched that should be. What came to be watched only now may have changed before:
+    /// once more, that is unknown.
     pub(crate) fn is_blind(&self) -> bool {
-        self.0.blind.load(Ordering::Relaxed)
+        let mut watched = self.0.watched.lock();
+        let was_blind = !watched.waiting.is_empty();
+        if was_blind {
+            self.retry(&mut watched);
+        }
+        was_blind || self.0.deaf.load(Ordering::Relaxed)
     }
 
     /// As if something had changed.
@@ -152,18 +199,18 @@ impl Changes {
             });
             // Would block: nothing was there after all.
             let Ok(read) = read else { continue };
-            let (gone, overflow) = read.inspect_err(|_| self.watch.0.blind.store(true, Ordering::Relaxed))?;
+            let (gone, overflow) = read.inspect_err(|_| self.watch.0.deaf.store(true, Ordering::Relaxed))?;
             self.overflows.add(u64::from(overflow));
             if overflow || !gone.is_empty() {
-                let mut watches = self.watch.0.watches.lock();
+                let mut watched = self.watch.0.watched.lock();
                 if overflow {
                     // Which watches have ended meanwhile is not known: those that are added again count again.
-                    watches.1.clear();
+                    watched.known.clear();
                 }
                 gone.iter().for_each(|descriptor| {
-                    watches.1.remove(descriptor);
+                    watched.known.remove(descriptor);
                 });
-                self.watch.0.count.set(watches.1.len() as f64);
+                self.watch.0.count.set(watched.known.len() as f64);
             }
             self.watch.mark();
             return Ok(());
@@ -204,5 +251,28 @@ mod tests {
             changes.wait().await.unwrap();
         }
         assert!(!watch.is_blind());
+    }
+
+    #[tokio::test]
+    async fn what_had_no_room_is_watched_when_there_is_some() {
+        let dir = tempfile::tempdir().unwrap();
+        let metrics = SelfMetrics::default();
+        let (watch, mut changes) = Watch::bounded("test", 1, &metrics).unwrap();
+        let (first, second) = (dir.path().join("first"), dir.path().join("second"));
+        std::fs::create_dir(&first).unwrap();
+        std::fs::create_dir(&second).unwrap();
+        watch.add(&first, What::Names);
+        assert!(!watch.is_blind());
+        watch.add(&second, What::Names);
+        assert!(watch.is_blind() && watch.take_changed() && watch.take_changed());
+        std::fs::remove_dir(&first).unwrap();
+        while !metrics.render().contains("binnacle_agent_watches{part=\"test\"} 0") {
+            changes.wait().await.unwrap();
+        }
+        assert!(watch.take_changed());
+        assert!(!watch.is_blind() && !watch.take_changed());
+        std::fs::write(second.join("file"), "a").unwrap();
+        changes.wait().await.unwrap();
+        assert!(watch.take_changed());
     }
 }

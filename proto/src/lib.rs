@@ -18,11 +18,13 @@
 //! assert_eq!(labels.get("pod"), Some("web-0"));
 //! ```
 
+mod calendar;
 pub mod identity;
 mod labels;
 pub mod otlp;
 mod stale;
 
+pub use calendar::days_since_epoch;
 pub use labels::{Labels, LabelsBuilder, LabelsError};
 pub use stale::{STALE_NAN, is_stale};
 

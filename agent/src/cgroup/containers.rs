@@ -105,8 +105,7 @@ impl Containers {
     pub(crate) fn collect_new(&mut self, samples: &mut Vec<(Series, f64)>) {
         for _ in 0..MAX_WALKS {
             let (found, _) = scan(&self.cgroups);
-            let new: Vec<(String, u64)> =
-                found.into_iter().filter(|(id, _)| !self.known.contains_key(id)).collect();
+            let new: Vec<(String, u64)> = found.into_iter().filter(|(id, _)| self.is_new(id)).collect();
             if new.is_empty() {
                 break;
             }
@@ -199,10 +198,10 @@ impl Containers {
         let (mut found, mut left_out) = scan(&self.cgroups);
         // What was made in a cgroup before it was watched is found by looking once more.
         for _ in 1..MAX_WALKS {
-            if self.watch.is_none() || found.keys().all(|id| self.known.contains_key(id)) {
+            if self.watch.is_none() || !found.keys().any(|id| self.is_new(id)) {
                 break;
             }
-            found.keys().filter(|id| !self.known.contains_key(*id)).for_each(|id| self.watch_children(id));
+            found.keys().filter(|id| self.is_new(id)).for_each(|id| self.watch_children(id));
             let again = scan(&self.cgroups);
             let is_same = again.0.len() == found.len();
             (found, left_out) = again;
@@ -236,6 +235,12 @@ impl Containers {
         }
         self.count.set(self.known.len() as f64);
         self.left_out.set(left_out as f64);
+    }
+
+    /// Whether a cgroup is to be met. One that an engine makes inside a container's never is: its numbers are the
+    /// container's.
+    fn is_new(&self, id: &str) -> bool {
+        !self.known.contains_key(id) && !place(id).inner
     }
 
     /// Watches the cgroup for new ones in it, in one hierarchy: engines make a container's in all of them.

@@ -84,6 +84,7 @@ async fn hello_comes_first_and_commands_are_answered_once_and_alike() {
         uplink,
         metrics,
         last: Default::default(),
+        targets: Default::default(),
         session: 7,
         started_ms: 1,
         shutdown: CancellationToken::new(),
@@ -127,4 +128,14 @@ async fn hello_comes_first_and_commands_are_answered_once_and_alike() {
     shutdown.cancel();
     agent.await.unwrap().unwrap();
     serving.abort();
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_read_ends_the_stream() {
+    let (reports, mut unread) = mpsc::channel(1);
+    let soon = Duration::from_millis(20);
+    hand_over(&reports, Report::default(), soon).await.unwrap();
+    assert_eq!(hand_over(&reports, Report::default(), soon).await.unwrap_err(), "the server does not read");
+    unread.close();
+    assert_eq!(hand_over(&reports, Report::default(), soon).await.unwrap_err(), "the stream closed");
 }

@@ -37,7 +37,6 @@ fn sandbox() -> v1::PodSandbox {
             name: "web-0".into(),
             uid: "u1".into(),
             namespace: "shop".into(),
-            attempt: 0,
         }),
         labels: [("app".to_owned(), "web".to_owned())].into(),
         created_at: 5_000_000,
@@ -49,7 +48,7 @@ fn container(id: &str, sandbox: &str) -> v1::Container {
     v1::Container {
         id: id.into(),
         pod_sandbox_id: sandbox.into(),
-        metadata: Some(v1::ContainerMetadata { name: "nginx".into(), attempt: 1 }),
+        metadata: Some(v1::ContainerMetadata { name: "nginx".into() }),
         image: Some(v1::ImageSpec { image: "sha256:1".into(), ..Default::default() }),
         created_at: 7_000_000,
         ..Default::default()
@@ -88,4 +87,19 @@ async fn an_engine_that_is_not_there_is_an_error_not_an_empty_list() {
     let dir = tempfile::tempdir().unwrap();
     let status = ask(&mut None, &dir.path().join("nobody.sock")).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::Unavailable);
+}
+
+#[tokio::test]
+async fn an_engine_that_hangs_does_not_hold_up_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("engine.sock");
+    // Takes connections and says nothing.
+    let listener = UnixListener::bind(&socket).unwrap();
+    let shutdown = CancellationToken::new();
+    let numbers = Numbers { errors: Counter::default(), count: Gauge::default() };
+    let stop = shutdown.clone();
+    let following = tokio::spawn(async move { follow(Registry::default(), &socket, numbers, stop).await });
+    let _connection = listener.accept().await.unwrap();
+    shutdown.cancel();
+    tokio::time::timeout(Duration::from_secs(2), following).await.unwrap().unwrap();
 }

@@ -1,5 +1,6 @@
 //! Lines of the CRI log format: `time stream P|F text`.
 
+use binnacle_proto::days_since_epoch;
 use jiff::Timestamp;
 
 /// Which output a line came from.
@@ -44,7 +45,7 @@ pub(super) fn parse(line: &[u8]) -> Option<Piece<'_>> {
 
 /// RFC 3339 with up to nine decimals. The common case, UTC, is read by hand.
 pub(super) fn time_ns(text: &[u8]) -> Option<i64> {
-    if let (Some(b"Z"), Some(b"."), true) = (text.get(text.len() - 1..), text.get(19..20), text.len() <= 30) {
+    if text.last() == Some(&b'Z') && text.get(19) == Some(&b'.') && text.len() <= 30 {
         let number = |from: usize, to: usize| -> Option<i64> {
             text[from..to]
                 .iter()
@@ -58,7 +59,8 @@ pub(super) fn time_ns(text: &[u8]) -> Option<i64> {
             let fraction = number(20, text.len() - 1)? * 10i64.pow(9 - decimals as u32);
             let in_range = (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60;
             if in_range && second < 61 {
-                let seconds = days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
+                let seconds =
+                    days_since_epoch(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
                 return seconds.checked_mul(1_000_000_000)?.checked_add(fraction);
             }
             return None;
@@ -66,15 +68,6 @@ pub(super) fn time_ns(text: &[u8]) -> Option<i64> {
     }
     let time: Timestamp = std::str::from_utf8(text).ok()?.parse().ok()?;
     i64::try_from(time.as_nanosecond()).ok()
-}
-
-/// Days since 1970-01-01 of a date in the Gregorian calendar, counted in eras of 400 years from a 1st of March.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
 #[cfg(test)]
@@ -108,6 +101,7 @@ mod tests {
         ] {
             assert_eq!(parse(bad.as_bytes()), None, "{bad}");
         }
+        assert_eq!((time_ns(b""), time_ns(b"Z")), (None, None));
     }
 
     proptest! {

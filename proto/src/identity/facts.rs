@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::der::{self, Element, Reader};
 use super::{NODE_URI, SERVER_URI};
+use crate::days_since_epoch;
 
 /// Object identifier of the subject's alternative names, 2.5.29.17.
 const ALTERNATIVE_NAMES: [u8; 3] = [0x55, 0x1d, 0x11];
@@ -113,14 +114,7 @@ fn time_ms(element: Element<'_>) -> Option<i64> {
         return None;
     }
     let seconds = number(8, 10)? * 3600 + number(10, 12)? * 60 + number(12, 14)?;
-    Some((days(year, month, day) * 86_400 + seconds) * 1000)
-}
-
-/// Days from 1970-01-01, counted in years that begin in March, so that the leap day is the last one.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + day_of_year - 719_468
+    Some((days_since_epoch(year, month, day) * 86_400 + seconds) * 1000)
 }
 
 #[cfg(test)]

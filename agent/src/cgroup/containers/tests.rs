@@ -105,6 +105,20 @@ impl Tree {
 }
 
 #[test]
+fn an_inner_cgroup_is_new_neither_at_first_nor_later() {
+    let tree = Tree::new();
+    let outer = format!("/kubepods/pod{UID}/{CONTAINER}");
+    tree.write(&outer, &[("memory.current", "1000\n")]);
+    tree.write(&format!("{outer}/container"), &[("memory.current", "900\n")]);
+    let (mut containers, _) = containers(&tree.config);
+    assert!(containers.is_new(&outer) && !containers.is_new(&format!("{outer}/container")));
+    containers.collect_new(&mut Vec::new());
+    let left: Vec<String> =
+        scan(&containers.cgroups).0.into_keys().filter(|id| containers.is_new(id)).collect();
+    assert!(left.is_empty() && containers.known.contains_key(&outer), "{left:?}");
+}
+
+#[test]
 fn a_version_2_cgroup_has_cadvisors_families_and_units() {
     let tree = Tree::new();
     let pod = format!("/kubepods/pod{UID}");
