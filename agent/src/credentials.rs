@@ -68,7 +68,8 @@ impl Credentials {
     /// Reads what is there: nothing is asked of the server yet.
     ///
     /// # Errors
-    /// When given files, or those of an earlier join, cannot be used.
+    /// When given files cannot be used. Those of an earlier join that are damaged are not an error: the node joins
+    /// anew.
     pub(crate) fn load(config: &Config, metrics: &SelfMetrics) -> Result<Self, Error> {
         let tls = &config.tls;
         let files = tls.ca_file.clone().zip(tls.cert_file.clone()).zip(tls.key_file.clone());
@@ -95,11 +96,14 @@ impl Credentials {
         match &credentials.0.source {
             Source::Plain => {}
             Source::Given(given) => credentials.adopt(given.load()?),
-            Source::Joined { dir, .. } => {
-                if let Some(identity) = store::load(dir, &config.node)? {
-                    credentials.adopt(identity.settings(dir)?);
+            Source::Joined { dir, .. } => match store::load(dir, &config.node) {
+                Ok(Some(identity)) => credentials.adopt(identity.usable),
+                Ok(None) => {}
+                Err(error) => {
+                    credentials.0.numbers.failures.add(1);
+                    tracing::error!(%error, "the certificate cannot be used: joining anew");
                 }
-            }
+            },
         }
         Ok(credentials)
     }

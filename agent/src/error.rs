@@ -60,3 +60,33 @@ impl Error {
         Self::Config { field: field.to_owned(), problem: problem.into() }
     }
 }
+
+/// An error with what caused it, as far as the causes say more.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    with_causes(error.to_string(), error)
+}
+
+/// `text` with what caused `error`, as far as the causes say more.
+pub(crate) fn with_causes(mut text: String, error: &dyn std::error::Error) -> String {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let said = inner.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_said_once() {
+        let io = io::Error::other(Error::config("field", "wrong"));
+        let error = Error::io(Path::new("/x"), io);
+        assert_eq!(chain(&error), "/x: configuration: field: wrong");
+    }
+}

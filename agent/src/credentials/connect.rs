@@ -14,6 +14,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::{Inner, Source};
 use crate::Error;
+use crate::error::with_causes;
 
 /// A connection that is not made in this time is tried anew.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,9 +43,9 @@ pub(super) fn channel(inner: &Arc<Inner>) -> Result<Channel, Error> {
         return Ok(endpoint.connect_lazy());
     }
     let inner = inner.clone();
-    Ok(channel_with(endpoint, move || {
-        inner.settings.load_full().ok_or_else(|| io::Error::other(inner.problem.lock().clone()))
-    }))
+    let settings =
+        move || inner.settings.load_full().ok_or_else(|| io::Error::other(inner.problem.lock().clone()));
+    Ok(channel_with(endpoint, settings))
 }
 
 /// A channel whose connections are made with what `settings` returns at the time.
@@ -52,10 +53,9 @@ pub(super) fn channel_with(
     endpoint: Endpoint,
     settings: impl Fn() -> io::Result<Arc<ClientConfig>> + Send + Sync + 'static,
 ) -> Channel {
-    let settings = Arc::new(settings);
-    endpoint.connect_with_connector_lazy(tower_service(move |uri: Uri| {
-        let settings = settings.clone();
-        async move { connect(&uri, settings()?).await.map(TokioIo::new) }
+    endpoint.connect_with_connector_lazy(tower::service_fn(move |uri: Uri| {
+        let settings = settings();
+        async move { connect(&uri, settings?).await.map(TokioIo::new) }
     }))
 }
 
@@ -75,42 +75,5 @@ async fn connect(uri: &Uri, settings: Arc<ClientConfig>) -> io::Result<TlsStream
 
 /// What a status says, and what is behind it: a refused certificate is found there.
 pub(crate) fn reason(status: &tonic::Status) -> String {
-    let mut text = format!("{:?}: {}", status.code(), status.message());
-    let mut cause = std::error::Error::source(status);
-    while let Some(inner) = cause {
-        let said = inner.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = inner.source();
-    }
-    text
-}
-
-/// A function as the service that a channel makes its connections with.
-fn tower_service<F, R>(make: F) -> Maker<F>
-where
-    F: Fn(Uri) -> R,
-{
-    Maker(make)
-}
-
-struct Maker<F>(F);
-
-impl<F, R, T> tonic::codegen::Service<Uri> for Maker<F>
-where
-    F: Fn(Uri) -> R,
-    R: Future<Output = io::Result<T>>,
-{
-    type Response = T;
-    type Error = io::Error;
-    type Future = R;
-
-    fn poll_ready(&mut self, _context: &mut std::task::Context<'_>) -> std::task::Poll<io::Result<()>> {
-        std::task::Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> R {
-        (self.0)(uri)
-    }
+    with_causes(format!("{:?}: {}", status.code(), status.message()), status)
 }

@@ -56,16 +56,10 @@ impl<'a> Enroller<'a> {
         let inner = &self.credentials.0;
         let mut backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX, self.seed);
         let mut complaint = Complaint::default();
+        let mut clock_is_wrong = false;
         loop {
-            let identity = store::load(self.dir, &inner.node);
+            let facts = self.facts();
             let now_ms = clock::now_ms();
-            let facts = match identity {
-                Ok(identity) => identity.map(|identity| identity.facts),
-                Err(error) => {
-                    tracing::error!(%error, "the certificate cannot be used: joining anew");
-                    None
-                }
-            };
             let done = match &facts {
                 Some(facts) if now_ms < facts.not_after_ms => {
                     // In short steps: the clock may be set, and a machine may sleep.
@@ -81,7 +75,17 @@ impl<'a> Enroller<'a> {
             match done {
                 Ok(()) => {
                     complaint.connected(&inner.server);
-                    backoff.reset();
+                    match self.rest(self.facts().as_ref(), clock::now_ms(), &mut backoff) {
+                        None => clock_is_wrong = false,
+                        Some(pause) => {
+                            if !std::mem::replace(&mut clock_is_wrong, true) {
+                                tracing::error!(
+                                    "a new certificate is due already: the clock of this node or the server's is wrong"
+                                );
+                            }
+                            tokio::time::sleep(pause).await;
+                        }
+                    }
                 }
                 Err(reason) => {
                     inner.numbers.failures.add(1);
@@ -95,6 +99,22 @@ impl<'a> Enroller<'a> {
                 }
             }
         }
+    }
+
+    /// What the certificate says that is in use; nothing of one that cannot be used.
+    fn facts(&self) -> Option<Facts> {
+        let identity = store::load(self.dir, &self.credentials.0.node);
+        Some(identity.inspect_err(|error| tracing::debug!(%error, "no certificate")).ok()??.facts)
+    }
+
+    /// How long to wait after a success: a certificate that is due as soon as it is new would be renewed again and
+    /// again.
+    fn rest(&self, facts: Option<&Facts>, now_ms: i64, backoff: &mut Backoff) -> Option<Duration> {
+        if facts.is_some_and(|facts| now_ms < self.due_ms(facts)) {
+            backoff.reset();
+            return None;
+        }
+        Some(backoff.pause())
     }
 
     fn until_due(&self, facts: &Facts, now_ms: i64) -> Duration {
@@ -178,7 +198,7 @@ impl<'a> Enroller<'a> {
             .map_err(|e| self.unwritable(&e))?;
         let identity = store::load(self.dir, node).map_err(|e| e.to_string())?;
         let identity = identity.ok_or("the certificate has vanished")?;
-        self.credentials.adopt(identity.settings(self.dir).map_err(|e| e.to_string())?);
+        self.credentials.adopt(identity.usable);
         Ok(())
     }
 
@@ -212,4 +232,30 @@ fn read_token(file: &Path) -> Result<Token, String> {
         return Err(wrong(&"too large"));
     }
     std::fs::read_to_string(file).map_err(|e| wrong(&e))?.parse().map_err(|e| wrong(&e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+    use crate::selfmetrics::SelfMetrics;
+
+    #[test]
+    fn a_certificate_that_is_due_when_it_comes_is_not_renewed_in_a_tight_loop() {
+        let dir = tempfile::tempdir().unwrap();
+        let config =
+            Config { server: "https://far:1".into(), state_dir: dir.path().into(), ..Config::default() };
+        let credentials = Credentials::load(&config, &SelfMetrics::default()).unwrap();
+        let enroller = Enroller::new(&credentials, dir.path(), None, 7);
+        let mut backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX, 7);
+        let facts = Facts { not_before_ms: 0, not_after_ms: 1_000_000, ..Facts::default() };
+        assert_eq!(enroller.rest(Some(&facts), 1_000, &mut backoff), None);
+        let mut last = Duration::ZERO;
+        for _ in 0..6 {
+            last = enroller.rest(Some(&facts), 2_000_000, &mut backoff).unwrap();
+            assert!(last >= PAUSE_MIN / 2);
+        }
+        assert!(last > PAUSE_MIN, "pauses grow");
+        assert!(enroller.rest(None, 0, &mut backoff).is_some());
+    }
 }

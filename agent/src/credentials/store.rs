@@ -1,18 +1,18 @@
 //! What a join left: key and certificate in one file, the authority's certificate in another. Private.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use binnacle_proto::identity::Facts;
 use rcgen::KeyPair;
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::Usable;
 use super::given::{broken, certificates, usable};
-use crate::Error;
+use crate::{Error, durable};
 
 /// Key and certificate, replaced together.
 const IDENTITY: &str = "identity.pem";
@@ -23,23 +23,16 @@ const TOKEN: &str = "token-id";
 /// The key with which the agent is joining: when the answer is lost, the same one asks again.
 const JOINING: &str = "joining.key";
 
-/// A node's certificate and key.
+/// What a node's certificate says, and the settings for connections with it.
 pub(super) struct Identity {
-    key: PrivateKeyDer<'static>,
-    certificate: CertificateDer<'static>,
     pub(super) facts: Facts,
-}
-
-impl Identity {
-    /// Settings for connections as this node.
-    pub(super) fn settings(self, dir: &Path) -> Result<Usable, Error> {
-        let authorities = certificates(&dir.join(AUTHORITY))?;
-        let made = usable(&authorities, vec![self.certificate], self.key);
-        made.map_err(|problem| broken(&dir.join(IDENTITY), &problem))
-    }
+    pub(super) usable: Usable,
 }
 
 /// The identity in `dir`; `None` when there is none, or it is that of another node.
+///
+/// # Errors
+/// When the files are damaged or do not belong together: the node has to join anew.
 pub(super) fn load(dir: &Path, node: &str) -> Result<Option<Identity>, Error> {
     let path = dir.join(IDENTITY);
     if !path.exists() || !dir.join(AUTHORITY).exists() {
@@ -52,7 +45,9 @@ pub(super) fn load(dir: &Path, node: &str) -> Result<Option<Identity>, Error> {
         return Ok(None);
     }
     let key = PrivateKeyDer::from_pem_file(&path).map_err(|e| broken(&path, &e))?;
-    Ok(Some(Identity { key, certificate, facts }))
+    let authorities = certificates(&dir.join(AUTHORITY))?;
+    let made = usable(&authorities, vec![certificate], key);
+    Ok(Some(Identity { facts, usable: made.map_err(|problem| broken(&path, &problem))? }))
 }
 
 /// Keeps a new identity, durably; certificates are PEM.
@@ -86,18 +81,11 @@ pub(super) fn joining_key(dir: &Path) -> io::Result<KeyPair> {
     Ok(key)
 }
 
-/// Replaces a file as a whole, durably; nobody else may read it.
+/// Replaces a file as a whole, durably, in a folder that nobody else may enter.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     if !dir.is_dir() {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     }
-    let temporary = dir.join(".new");
-    // What an interrupted write left must not lend its mode.
-    let _ = fs::remove_file(&temporary);
-    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    File::open(dir)?.sync_all()
+    durable::replace(path, text.as_bytes())
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::content::{Inode, Print};
-use crate::jsonfile;
+use crate::durable;
 
 /// What is known of one file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ impl Checkpoint {
     /// # Errors
     /// When it cannot be read or is not a checkpoint: going on would send everything twice.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let saved = jsonfile::read(path)?.unwrap_or_default();
+        let saved = durable::load(path)?.unwrap_or_default();
         Ok(Self { path: path.to_owned(), saved })
     }
 
@@ -79,7 +79,7 @@ impl Checkpoint {
 
     /// Makes it durable: whole or not at all.
     pub(super) fn save(&self) -> io::Result<()> {
-        jsonfile::write(&self.path, &self.saved)
+        durable::save(&self.path, &self.saved)
     }
 }
 

@@ -18,7 +18,7 @@ use rustix::fs::{FlockOperation, OFlags, fcntl_getfl, fcntl_setfl, flock};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::state::{Ended, Launch, ProcessId, Started};
-use crate::{clock, jsonfile};
+use crate::{clock, durable};
 use log::{CriLog, Stream};
 
 /// `oom_score_adj` of shims: what they hold is small, and without them an exit status is lost.
@@ -49,7 +49,7 @@ pub fn shim(args: Vec<OsString>) -> ExitCode {
 fn run(dir: &Path) -> io::Result<()> {
     let lock = File::create(dir.join("lock"))?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-    let launch: Launch = jsonfile::read(&dir.join("spec.json"))?
+    let launch: Launch = durable::load(&dir.join("spec.json"))?
         .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the agent withdrew spec.json"))?;
     if let Err(e) = std::fs::write("/proc/self/oom_score_adj", OWN_OOM_SCORE_ADJ.to_string()) {
         eprintln!("oom_score_adj below 0 needs CAP_SYS_RESOURCE, here and for the container: {e}");
@@ -63,7 +63,7 @@ fn run(dir: &Path) -> io::Result<()> {
             log_bytes_lost: 0,
         },
     };
-    jsonfile::write(&dir.join("ended.json"), &ended)
+    durable::save(&dir.join("ended.json"), &ended)
 }
 
 /// Why a container was not started.
@@ -91,7 +91,7 @@ fn supervise(dir: &Path, launch: &Launch) -> Result<Ended, NotStarted> {
     let proc_root = Path::new("/proc");
     let started = ProcessId::of(proc_root, std::process::id() as i32).and_then(|shim| {
         let process = ProcessId::of(proc_root, pid)?;
-        jsonfile::write(&dir.join("started.json"), &Started { shim, process, started_ms })
+        durable::save(&dir.join("started.json"), &Started { shim, process, started_ms })
     });
     if let Err(e) = started {
         // Nobody could find this container again: better none than one that is lost.

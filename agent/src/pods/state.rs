@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::spec::{Mount, Pod};
-use crate::jsonfile;
+use crate::durable;
 
 /// What a shim is to start; `spec.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -163,7 +163,7 @@ impl StateDir {
         let mut records = Vec::new();
         for entry in fs::read_dir(&self.0)?.flatten() {
             let path = entry.path().join("pod.json");
-            match jsonfile::read::<PodRecord>(&path) {
+            match durable::load::<PodRecord>(&path) {
                 Ok(Some(record)) => records.push(record),
                 Ok(None) => {}
                 Err(e) => tracing::error!(path = %path.display(), error = %e, "pod record is unreadable"),
@@ -176,7 +176,7 @@ impl StateDir {
     pub(crate) fn save(&self, record: &PodRecord) -> io::Result<()> {
         let dir = self.pod(&record.pod.uid);
         make_private_dir(&dir)?;
-        jsonfile::write(&dir.join("pod.json"), record)
+        durable::save(&dir.join("pod.json"), record)
     }
 
     /// Remembers directories of cgroups that were made above the pods' own.
@@ -186,12 +186,12 @@ impl StateDir {
         }
         let mut all = self.parents();
         all.extend(made.iter().filter(|dir| !all.contains(dir)).cloned().collect::<Vec<_>>());
-        jsonfile::write(&self.0.join("cgroups.json"), &all)
+        durable::save(&self.0.join("cgroups.json"), &all)
     }
 
     /// Those directories, outer ones before inner ones.
     pub(crate) fn parents(&self) -> Vec<PathBuf> {
-        jsonfile::read(&self.0.join("cgroups.json")).ok().flatten().unwrap_or_default()
+        durable::load(&self.0.join("cgroups.json")).ok().flatten().unwrap_or_default()
     }
 
     /// Forgets a pod.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use binnacle_proto::node;
 
 use super::Runtime;
-use crate::jsonfile;
+use crate::durable;
 use crate::pods::cgroup::Group;
 use crate::pods::state::{Ended, LastRun};
 
@@ -26,7 +26,7 @@ impl Runtime {
         }
         let run = entry.of(name).run;
         let path = self.state.run(uid, name, run).join("ended.json");
-        let ended = match jsonfile::read::<Ended>(&path) {
+        let ended = match durable::load::<Ended>(&path) {
             Ok(Some(ended)) => ended,
             other => {
                 let why = other.err().map_or_else(|| "its shim was killed".to_owned(), |e| e.to_string());

@@ -15,7 +15,7 @@ use crate::pods::cgroup::Limits;
 use crate::pods::qos;
 use crate::pods::spec::{Container, HOST_IMAGE, Pod};
 use crate::pods::state::{LastRun, Launch, LogFile, Started, make_private_dir};
-use crate::{identity, jsonfile};
+use crate::{durable, identity};
 
 /// How a shim is started.
 pub(in crate::pods) struct ShimCommand {
@@ -105,7 +105,7 @@ impl Runtime {
         let dir = self.state.run(uid, &container.name, run);
         make_private_dir(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
         let launch = self.launch_of(&pod, container, run, group.dirs());
-        jsonfile::write(&dir.join("spec.json"), &launch).map_err(|e| format!("{}: {e}", dir.display()))?;
+        durable::save(&dir.join("spec.json"), &launch).map_err(|e| format!("{}: {e}", dir.display()))?;
         let child = self.setup.shim.spawn(&dir).map_err(|e| format!("shim: {e}"))?;
         let shim = watch_process(child.id() as i32);
         let live = Live {
@@ -189,7 +189,7 @@ impl Runtime {
             for (name, _) in pod.live.iter().filter(|(_, live)| live.started.is_none()) {
                 let run = pod.record.containers.get(name).map_or(0, |record| record.run);
                 let path = self.state.run(uid, name, run).join("started.json");
-                match jsonfile::read::<Started>(&path) {
+                match durable::load::<Started>(&path) {
                     Ok(Some(started)) => found.push((uid.clone(), name.clone(), started)),
                     Ok(None) => {}
                     Err(e) => tracing::warn!(path = %path.display(), error = %e, "unreadable"),
@@ -218,7 +218,7 @@ impl Runtime {
             let launched: Vec<_> = launched.map(|(name, c)| (name.clone(), c.clone())).collect();
             for (name, container) in launched {
                 let dir = self.state.run(&uid, &name, container.run);
-                let started = jsonfile::read::<Started>(&dir.join("started.json"))?;
+                let started = durable::load::<Started>(&dir.join("started.json"))?;
                 let lives = shim_lives(&dir);
                 if !lives {
                     // A shim that has not come to its lock yet finds nothing to start.

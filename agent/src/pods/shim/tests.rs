@@ -31,7 +31,7 @@ fn launch(dir: &Path, script: &str) -> Launch {
 
 /// Runs a shim to its end; returns how the container ended and its log.
 fn run_shim(dir: &Path, launch: &Launch) -> (Ended, String) {
-    jsonfile::write(&dir.join("spec.json"), launch).unwrap();
+    durable::save(&dir.join("spec.json"), launch).unwrap();
     let exe = std::env::current_exe().unwrap();
     let status = Command::new(exe)
         .args(["pods::shim::tests::as_a_shim_process", "--exact", "--nocapture", "--test-threads=1"])
@@ -39,7 +39,7 @@ fn run_shim(dir: &Path, launch: &Launch) -> (Ended, String) {
         .status()
         .unwrap();
     assert!(status.success());
-    let ended = jsonfile::read(&dir.join("ended.json")).unwrap().unwrap();
+    let ended = durable::load(&dir.join("ended.json")).unwrap().unwrap();
     (ended, fs::read_to_string(&launch.log.path).unwrap_or_default())
 }
 
@@ -57,7 +57,7 @@ fn output_environment_adjustment_and_status_are_as_asked() {
     assert_eq!((ended.exit_code, ended.error.as_str()), (7, ""));
     assert_eq!(texts(&log, "stdout"), ["s3cr3t", "500", "/"]);
     assert_eq!(texts(&log, "stderr"), ["bad"]);
-    let started: Started = jsonfile::read(&dir.path().join("started.json")).unwrap().unwrap();
+    let started: Started = durable::load(&dir.path().join("started.json")).unwrap().unwrap();
     assert!(started.process.pid > 0 && started.process.pid != started.shim.pid);
     assert!(!started.process.lives(Path::new("/proc")));
 }

@@ -1,4 +1,4 @@
-//! State in a JSON file: written whole or not at all, durable, readable by its owner alone.
+//! Files that are replaced as a whole or not at all, durable, readable by their owner alone; state in JSON.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -9,10 +9,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Replaces the file; what was there before stays until the new content is on disk.
-pub(crate) fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let partial = path.with_extension("partial");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
-    file.write_all(&serde_json::to_vec(value)?)?;
+    // What an interrupted write left must not lend its mode.
+    match fs::remove_file(&partial) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&partial)?;
+    file.write_all(bytes)?;
     file.sync_data()?;
     fs::rename(&partial, path)?;
     match path.parent() {
@@ -21,11 +26,16 @@ pub(crate) fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
     }
 }
 
+/// Replaces the file with a value as JSON.
+pub(crate) fn save(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    replace(path, &serde_json::to_vec(value)?)
+}
+
 /// Reads such a file; `None` when there is none.
 ///
 /// # Errors
 /// When it cannot be read or does not hold a `T`.
-pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -42,11 +52,13 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.json");
-        assert_eq!(read::<Vec<u32>>(&path).unwrap(), None);
-        write(&path, &[1, 2]).unwrap();
-        assert_eq!(read::<Vec<u32>>(&path).unwrap(), Some(vec![1, 2]));
+        assert_eq!(load::<Vec<u32>>(&path).unwrap(), None);
+        // A write that was interrupted before there was a mode.
+        fs::write(dir.path().join("a.partial"), b"rest").unwrap();
+        save(&path, &[1, 2]).unwrap();
+        assert_eq!(load::<Vec<u32>>(&path).unwrap(), Some(vec![1, 2]));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         fs::write(&path, b"{").unwrap();
-        assert!(read::<Vec<u32>>(&path).is_err());
+        assert!(load::<Vec<u32>>(&path).is_err());
     }
 }
