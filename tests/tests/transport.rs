@@ -179,6 +179,9 @@ async fn an_agent_loses_nothing_on_a_network_that_cuts_anywhere() -> Result<()> 
     site.check_rounds(&client).await
 }
 
+/// What is beyond four rounds of samples goes to the spool.
+const SMALL_QUEUE: &str = "queue_rounds = 4\nunacked_bytes = 16384";
+
 /// At the default interval of 10 s the outage is of 75 rounds, more than 12 minutes.
 const OUTAGE: Duration = Duration::from_secs(15);
 
@@ -189,7 +192,7 @@ async fn a_server_that_is_away_for_long_gets_everything_from_the_spool() -> Resu
     let client = server.client()?;
     let proxy = proxy(&server, 1, Mode::Clean).await?;
     let from_ms = now_ms();
-    let mut site = Site::start(folder.path(), &proxy, "queue_rounds = 4")?;
+    let mut site = Site::start(folder.path(), &proxy, SMALL_QUEUE)?;
     let there = || async { site.has_rounds(&client, 5).await };
     wait_until("the first rounds", SOON, there).await.with_context(|| site.agent.log())?;
     proxy.set(Mode::Away);
@@ -212,7 +215,7 @@ async fn a_spool_that_is_full_keeps_the_beginning_and_counts_the_rest() -> Resul
     let client = server.client()?;
     let proxy = proxy(&server, 1, Mode::Clean).await?;
     let bound = 64 << 10;
-    let more = format!("queue_rounds = 4\nspool_bytes = {bound}");
+    let more = format!("{SMALL_QUEUE}\nspool_bytes = {bound}");
     let site = Site::start(folder.path(), &proxy, &more)?;
     let there = || async { site.has_rounds(&client, 5).await };
     wait_until("the first rounds", SOON, there).await.with_context(|| site.agent.log())?;
@@ -251,7 +254,7 @@ async fn a_spool_whose_disk_is_full_counts_the_loss_and_recovers() -> Result<()>
     let server = Server::start(NO_ARGS).await?;
     let client = server.client()?;
     let proxy = proxy(&server, 1, Mode::Clean).await?;
-    let site = Site::start(folder.path(), &proxy, "queue_rounds = 4")?;
+    let site = Site::start(folder.path(), &proxy, SMALL_QUEUE)?;
     let there = || async { site.has_rounds(&client, 5).await };
     wait_until("the first rounds", SOON, there).await.with_context(|| site.agent.log())?;
     proxy.set(Mode::Away);

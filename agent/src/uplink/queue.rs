@@ -43,6 +43,8 @@ pub(super) struct Queue {
     /// Older than `rounds`, newer than `unacked`.
     spool: Spool,
     rounds: VecDeque<Round>,
+    /// Memory that `rounds` hold.
+    round_bytes: usize,
     logs: Vec<(LogLines, OnDurable)>,
     log_bytes: usize,
     /// When the first of `logs` came.
@@ -71,6 +73,7 @@ impl Queue {
             limits,
             spool,
             rounds: VecDeque::new(),
+            round_bytes: 0,
             logs: Vec::new(),
             log_bytes: 0,
             logs_since: None,
@@ -90,13 +93,14 @@ impl Queue {
         }
     }
 
-    /// Takes a round. The oldest round in memory goes to the spool when there are too many.
+    /// Takes a round. The oldest rounds in memory go to the spool when there are too many, and they are too large:
+    /// each scrape of a target is a round of its own, and most are small.
     pub(super) fn put_round(&mut self, round: Round) {
+        self.round_bytes += round.byte_len();
         self.rounds.push_back(round);
-        while self.rounds.len() > self.limits.queue_rounds {
-            if let Some(oldest) = self.rounds.pop_front() {
-                self.spool.push(&oldest);
-            }
+        while self.rounds.len() > self.limits.queue_rounds && self.round_bytes > self.limits.unacked_bytes {
+            let Some(oldest) = self.pop_round() else { break };
+            self.spool.push(&oldest);
         }
         self.show();
     }
@@ -215,11 +219,17 @@ impl Queue {
     fn take_rounds(&mut self) -> Vec<Round> {
         let (mut taken, mut bytes) = (Vec::new(), 0);
         while bytes < self.limits.batch_bytes {
-            let Some(round) = self.rounds.pop_front() else { break };
+            let Some(round) = self.pop_round() else { break };
             bytes += round.byte_len();
             taken.push(round);
         }
         taken
+    }
+
+    fn pop_round(&mut self) -> Option<Round> {
+        let round = self.rounds.pop_front()?;
+        self.round_bytes -= round.byte_len();
+        Some(round)
     }
 
     fn show(&self) {

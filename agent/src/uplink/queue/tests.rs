@@ -29,7 +29,7 @@ fn fixture(change: impl FnOnce(&mut config::Uplink)) -> Fixture {
 
 impl Fixture {
     fn put(&mut self, t_ms: i64) {
-        self.queue.put_round(Round { t_ms, samples: vec![(self.series.clone(), t_ms as f64)] });
+        self.queue.put_round(Round::new(t_ms, vec![(self.series.clone(), t_ms as f64)]));
     }
 
     fn put_line(&mut self, bytes: usize) -> Arc<AtomicU32> {
@@ -56,18 +56,31 @@ fn times(decoder: &mut Decoder, ready: &Ready) -> Vec<i64> {
 
 #[test]
 fn rounds_go_out_in_order_through_memory_and_spool() {
-    let mut f = fixture(|limits| limits.queue_rounds = 3);
+    let mut f = fixture(|limits| (limits.queue_rounds, limits.unacked_bytes) = (3, 100));
     (0..10).for_each(|t| f.put(t));
+    assert_eq!(f.queue.rounds.len(), 3, "the others are in the spool");
     let (mut decoder, mut seen, mut last) = (Decoder::default(), Vec::new(), 0);
-    while let Some(ready) = f.next() {
-        assert_eq!(ready.sequence, last + 1);
-        last = ready.sequence;
-        seen.extend(times(&mut decoder, &ready));
+    loop {
+        while let Some(ready) = f.next() {
+            assert_eq!(ready.sequence, last + 1);
+            last = ready.sequence;
+            seen.extend(times(&mut decoder, &ready));
+        }
+        if f.queue.acked(last).unwrap() == 0 {
+            break;
+        }
     }
     assert_eq!(seen, (0..10).collect::<Vec<_>>());
-    assert!(!f.queue.is_empty());
-    f.queue.acked(last).unwrap();
     assert!(f.queue.is_empty());
+}
+
+#[test]
+fn many_small_rounds_wait_in_memory() {
+    let mut f = fixture(|limits| limits.queue_rounds = 3);
+    (0..1000).for_each(|t| f.put(t));
+    assert_eq!((f.queue.rounds.len(), f.queue.spool.is_unread()), (1000, false));
+    while f.next().is_some() {}
+    assert_eq!((f.queue.rounds.len(), f.queue.round_bytes), (0, 0));
 }
 
 #[test]
@@ -134,7 +147,7 @@ fn lines_without_room_stay_outside() {
 
 #[test]
 fn what_was_not_acknowledged_is_in_the_spool_after_the_end() {
-    let mut f = fixture(|limits| limits.queue_rounds = 2);
+    let mut f = fixture(|limits| (limits.queue_rounds, limits.unacked_bytes) = (2, 100));
     (0..4).for_each(|t| f.put(t));
     f.next().unwrap();
     let calls = f.put_line(10);
