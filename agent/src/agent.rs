@@ -26,6 +26,8 @@ pub(crate) struct Context {
     pub(crate) credentials: Credentials,
     /// What the last round saw, for `/metrics/node` and `/metrics/cadvisor`.
     pub(crate) last: LastRound,
+    /// What is scraped.
+    pub(crate) targets: scrape::Board,
     /// Random, non-zero, of this process.
     pub(crate) session: u64,
     /// When this process started, milliseconds since the epoch.
@@ -55,6 +57,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         metrics,
         credentials,
         last: LastRound::default(),
+        targets: scrape::Board::default(),
         session: random_session()?,
         started_ms: clock::now_ms(),
         shutdown: shutdown.clone(),

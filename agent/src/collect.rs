@@ -62,7 +62,7 @@ impl Collectors {
         let t_ms = clock::now_ms();
         self.containers.collect_new(&mut samples);
         self.samples.add(samples.len() as u64);
-        Round { t_ms, samples }
+        Round::new(t_ms, samples)
     }
 
     /// Reads everything once.
@@ -81,7 +81,7 @@ impl Collectors {
         self.rounds.add(1);
         self.samples.add(samples.len() as u64);
         self.seconds.set(clock::instant().duration_since(begun).as_secs_f64());
-        Round { t_ms, samples }
+        Round::new(t_ms, samples)
     }
 }
 

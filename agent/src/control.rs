@@ -2,7 +2,6 @@
 
 mod results;
 
-use std::pin::pin;
 use std::time::Duration;
 
 use binnacle_proto::node::command::What;
@@ -79,6 +78,7 @@ impl Control {
         let channel = self.context.credentials.channel()?;
         let (reports, outgoing) = mpsc::channel(MAX_REPORTS);
         let mut statuses = self.pods.statuses();
+        let mut targets = self.context.targets.reports();
         let hello = self.report(Said::Hello(self.hello()));
         // The server's answer may wait for the first report: both are on their way before it is asked for.
         let first =
@@ -97,9 +97,9 @@ impl Control {
         loop {
             if let Some(event) = self.unsent.take() {
                 let report = self.report(Said::Event(event.clone()));
-                if reports.send(report).await.is_err() {
+                if let Err(reason) = hand_over(&reports, report, GOOD).await {
                     self.unsent = Some(event);
-                    return Ok("the stream closed".to_owned());
+                    return Ok(reason);
                 }
             }
             let said = tokio::select! {
@@ -112,18 +112,14 @@ impl Control {
                     Ok(()) => Said::Pods(node::PodStatuses { pods: statuses.borrow_and_update().to_vec() }),
                     Err(_) => return Ok("the pod runtime has ended".to_owned()),
                 },
+                report = targets.next() => Said::Targets(report),
                 Some(event) = self.events.recv() => {
                     self.unsent = Some(event);
                     continue;
                 }
             };
-            // What the server does not read in time must not hold up the reading of its commands for good.
-            let mut sending = pin!(reports.send(self.report(said)));
-            tokio::select! {
-                sent = &mut sending => if sent.is_err() {
-                    return Ok("the stream closed".to_owned());
-                },
-                () = tokio::time::sleep(GOOD) => return Ok("the server does not read".to_owned()),
+            if let Err(reason) = hand_over(&reports, self.report(said), GOOD).await {
+                return Ok(reason);
             }
         }
     }
@@ -192,6 +188,15 @@ impl Control {
             Some(What::Evict(what)) => ("evict", self.pods.evict(what).await),
             None => ("unknown", Err(Refusal::Value("this agent does not know the command".to_owned()))),
         }
+    }
+}
+
+/// What the server does not read in time must not hold up the reading of its commands for good.
+async fn hand_over(reports: &mpsc::Sender<Report>, report: Report, most: Duration) -> Result<(), Reason> {
+    match tokio::time::timeout(most, reports.send(report)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err("the stream closed".to_owned()),
+        Err(_) => Err("the server does not read".to_owned()),
     }
 }
 

@@ -43,11 +43,35 @@ pub(crate) struct Round {
     pub(crate) t_ms: i64,
     /// At most one sample of a series.
     pub(crate) samples: Vec<(Series, f64)>,
+    /// Of some of these series.
+    pub(crate) exemplars: Vec<Exemplar>,
 }
 
+/// A single measurement, as a scraped target told it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Exemplar {
+    /// The series it stands for.
+    pub(crate) series: Labels,
+    /// Its own labels: mostly `trace_id` and `span_id`.
+    pub(crate) labels: Labels,
+    pub(crate) value: f64,
+    /// Milliseconds since the epoch.
+    pub(crate) t_ms: i64,
+}
+
+/// Memory an exemplar holds, in bytes, about: its labels are short.
+const EXEMPLAR_BYTES: usize = size_of::<Exemplar>() + 200;
+
 impl Round {
+    /// A round without exemplars.
+    pub(crate) fn new(t_ms: i64, samples: Vec<(Series, f64)>) -> Self {
+        Self { t_ms, samples, exemplars: Vec::new() }
+    }
+
     /// Memory the round holds, in bytes; labels are shared and not counted.
     pub(crate) fn byte_len(&self) -> usize {
-        size_of::<Self>() + self.samples.len() * size_of::<(Series, f64)>()
+        size_of::<Self>()
+            + self.samples.len() * size_of::<(Series, f64)>()
+            + self.exemplars.len() * EXEMPLAR_BYTES
     }
 }

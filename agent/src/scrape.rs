@@ -9,6 +9,8 @@
 //! `up 0` and a line in the log; it never stops another.
 
 mod auth;
+mod board;
+mod body;
 mod cache;
 mod client;
 mod config;
@@ -16,7 +18,9 @@ mod discover;
 mod exposition;
 mod md5;
 mod relabel;
+mod room;
 mod target;
+mod tls;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -35,10 +39,13 @@ use crate::Error;
 use crate::agent::Context;
 use crate::pods::Handle;
 use crate::selfmetrics::Gauge;
-use cache::Room;
+pub(crate) use board::Board;
+use board::{Dropped, Shown};
 use config::Job;
 use discover::Files;
-use target::Target;
+use room::Room;
+use target::{Key, Target};
+use tls::{Tls, TlsConfig};
 use worker::{Counters, Shared, Worker};
 
 /// Time between two looks for other targets.
@@ -52,11 +59,17 @@ pub(crate) async fn run(context: Context, pods: Handle) -> Result<(), Error> {
     let settings = &context.config.scrape;
     let jobs = config::load(&context.config.scrape_config_files)
         .map_err(|e| Error::ConfigFile { path: e.file.clone(), problem: e.to_string() })?;
-    let pod_job = Arc::new(Job::of_pods(&settings.pod_job, context.config.interval));
+    let mut pod_job = Job::of_pods(&settings.pod_job, context.config.interval);
+    pod_job.tls = Arc::new(Tls::new(TlsConfig {
+        ca_file: settings.pod_ca_file.clone(),
+        skip_verify: settings.pod_insecure_skip_verify,
+        ..TlsConfig::default()
+    }));
     let shared = Shared {
         uplink: context.uplink.clone(),
         metrics: context.metrics.clone(),
         room: Room::new(settings.max_series),
+        bodies: Room::new(settings.max_bodies_bytes),
         max_body: settings.max_body_bytes,
         seed: XxHash3_64::oneshot(context.config.node.as_bytes()),
         shutdown: context.shutdown.clone(),
@@ -65,8 +78,10 @@ pub(crate) async fn run(context: Context, pods: Handle) -> Result<(), Error> {
     let mut targets = Targets {
         files: Files::new(&context.metrics),
         jobs,
-        pod_job,
+        pod_job: Arc::new(pod_job),
         running: HashMap::new(),
+        board: context.targets.clone(),
+        told: false,
         workers: JoinSet::new(),
         crowded: BTreeMap::new(),
         said: HashSet::new(),
@@ -94,6 +109,7 @@ pub(crate) async fn run(context: Context, pods: Handle) -> Result<(), Error> {
             targets.update(if annotations { &pods } else { &[] });
         }
         targets.gauges.series.set(targets.shared.room.used() as f64);
+        targets.gauges.bodies.set(targets.shared.bodies.used() as f64);
         while let Some(ended) = targets.workers.try_join_next() {
             ended.map_err(|e| Error::Task { task: "scrape", reason: e.to_string() })?;
         }
@@ -107,7 +123,10 @@ struct Targets {
     jobs: Vec<Arc<Job>>,
     pod_job: Arc<Job>,
     files: Files,
-    running: HashMap<(String, Labels, String), CancellationToken>,
+    running: HashMap<Key, (CancellationToken, Shown)>,
+    board: Board,
+    /// Whether the board was ever set.
+    told: bool,
     workers: JoinSet<()>,
     /// By job: whether it has more targets than its `target_limit`.
     crowded: BTreeMap<String, Arc<AtomicBool>>,
@@ -125,6 +144,7 @@ struct Gauges {
     refused: Gauge,
     left_out: Gauge,
     series: Gauge,
+    bodies: Gauge,
 }
 
 impl Gauges {
@@ -136,6 +156,7 @@ impl Gauges {
             refused: gauge("binnacle_agent_scrape_targets_refused"),
             left_out: gauge("binnacle_agent_scrape_targets_left_out"),
             series: gauge("binnacle_agent_scrape_series"),
+            bodies: gauge("binnacle_agent_scrape_bodies_bytes"),
         }
     }
 }
@@ -143,7 +164,7 @@ impl Gauges {
 impl Targets {
     /// Starts what is missing and stops what is no target any more.
     fn update(&mut self, pods: &[crate::pods::AnnotatedPod]) {
-        let (mut wanted, mut dropped, mut refused) = (Vec::new(), 0u32, 0u32);
+        let (mut wanted, mut dropped, mut refused) = (Vec::new(), Dropped::default(), 0u32);
         let mut complaints: Vec<(String, String)> = Vec::new();
         let pod_targets = pods.iter().filter_map(|pod| match discover::of_pod(pod, &self.node) {
             Ok(labels) => Some((self.pod_job.clone(), labels?)),
@@ -159,7 +180,7 @@ impl Targets {
         for (job, labels) in all {
             match Target::new(&job, &labels) {
                 Ok(Some(target)) => wanted.push(target),
-                Ok(None) => dropped += 1,
+                Ok(None) => dropped.add(&job.name, &job.discovered(&labels).build()),
                 Err(problem) => complaints.push((format!("{}: {labels}", job.name), problem)),
             }
         }
@@ -176,7 +197,7 @@ impl Targets {
         }
         self.count_jobs(&wanted);
         let keys: HashSet<_> = wanted.iter().map(Target::key).collect();
-        self.running.retain(|key, stop| {
+        self.running.retain(|key, (stop, _)| {
             let keep = keys.contains(key);
             if !keep {
                 stop.cancel();
@@ -190,13 +211,28 @@ impl Targets {
             }
             let crowded = self.crowded.entry(target.job.name.clone()).or_default().clone();
             let stop = CancellationToken::new();
-            self.workers.spawn(Worker::new(target, self.shared.clone(), crowded).run(stop.clone()));
-            self.running.insert(key, stop);
+            let shown = self.board.show(&target);
+            let worker = Worker::new(target, self.shared.clone(), crowded, shown.clone());
+            self.workers.spawn(worker.run(stop.clone()));
+            self.running.insert(key, (stop, shown));
         }
         self.gauges.targets.set(self.running.len() as f64);
-        self.gauges.dropped.set(f64::from(dropped));
+        self.gauges.dropped.set(dropped.count() as f64);
         self.gauges.refused.set(f64::from(refused));
         self.gauges.left_out.set(left_out as f64);
+        let mut shown: Vec<(&Key, &Shown)> =
+            self.running.iter().map(|(key, (_, shown))| (key, shown)).collect();
+        shown.sort_by_key(|(key, _)| *key);
+        let shown: Vec<Shown> = shown.into_iter().map(|(_, shown)| shown.clone()).collect();
+        let pods = self.pod_job.name.clone();
+        let mut pools: Vec<String> = self.jobs.iter().map(|job| job.name.clone()).collect();
+        // Pods of this agent come without a configuration: their job is there when they are.
+        pools.extend(shown.iter().any(|shown| shown.pool() == pods).then_some(pods));
+        // Who never had a job has nothing to tell.
+        if !pools.is_empty() || self.told {
+            self.told = true;
+            self.board.set(pools, shown, dropped);
+        }
     }
 
     /// Notes which jobs have too many targets.

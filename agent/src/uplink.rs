@@ -110,7 +110,7 @@ impl Sender {
     pub(crate) async fn send_samples(&self, mut round: Round) -> Result<(), Ended> {
         while round.samples.len() > MAX_ROUND {
             let samples = round.samples.split_off(round.samples.len() - MAX_ROUND);
-            self.samples.send(Round { t_ms: round.t_ms, samples }).await.map_err(|_| Ended)?;
+            self.samples.send(Round::new(round.t_ms, samples)).await.map_err(|_| Ended)?;
         }
         self.samples.send(round).await.map_err(|_| Ended)
     }

@@ -74,9 +74,14 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Service {
     /// A service that feeds the real stores.
-    pub(crate) fn new(db: binnacle_tsdb::Db, logs: binnacle_logs::Db, deps: Deps) -> Self {
+    pub(crate) fn new(
+        db: binnacle_tsdb::Db,
+        api: binnacle_tsdb::http::Api,
+        logs: binnacle_logs::Db,
+        deps: Deps,
+    ) -> Self {
         let counters = deps.counters.clone();
-        Self::with_stores(Arc::new(Both { db, logs, counters }), deps)
+        Self::with_stores(Arc::new(Both { db, api, logs, counters }), deps)
     }
 
     fn with_stores(stores: Arc<dyn Stores>, deps: Deps) -> Self {

@@ -4,6 +4,7 @@
 
 mod control;
 mod registry;
+mod targets;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use binnacle_proto::node::{PodStatus, Resources};
 
 pub(crate) use control::{Control, MAX_NODE_NAME};
 pub use registry::{Events, Registry};
+pub(crate) use targets::targets;
 
 /// What is known of one node.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -53,6 +53,8 @@ counters! {
     series_refused "binnacle_ingest_series_refused_total" "Series that the database refuses.",
     lines "binnacle_ingest_log_records_total" "Log records stored.",
     lines_repeated "binnacle_ingest_log_records_repeated_total" "Log records that were there already.",
+    exemplars "binnacle_ingest_exemplars_total" "Exemplars from agents.",
+    exemplars_refused "binnacle_ingest_exemplars_refused_total" "Exemplars with labels that are not acceptable.",
     lines_refused "binnacle_ingest_log_records_refused_total" "Log records with labels that are not acceptable.",
     waits "binnacle_ingest_waits_total" "Times an agent was told to wait because a store was full.",
     streams_refused "binnacle_ingest_streams_refused_total" "Push streams ended because of what the agent sent.",

@@ -125,6 +125,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Handle, 
     let api = api(&config, (http, grpc), db.clone(), engine.clone(), clock.clone());
     let rules = rules(&config, db.clone(), engine.clone(), logs.clone(), clock.clone(), shutdown.clone())?;
     api.set_rules(rules.clone());
+    let scraped = registry.clone();
+    api.set_targets(Arc::new(move || nodes::targets(&scraped)));
     let reloader = reload::Reloader::new(cluster.clone(), rules.clone(), counters.clone());
 
     let joined = ports.authority.as_ref().map(|_| ports.nodes.subscribe());
@@ -145,7 +147,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Handle, 
         clock: clock.clone(),
         shutdown: shutdown.clone(),
     };
-    let service = ingest::Service::new(db.clone(), logs.clone(), ingest);
+    let service = ingest::Service::new(db.clone(), api.clone(), logs.clone(), ingest);
     let state = http::State {
         config: config.clone(),
         api,

@@ -19,12 +19,13 @@ const MAX_LABEL_BYTES: usize = 8 * MAX_LABEL_CHARS;
 
 /// One measurement.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Exemplar {
+pub struct Exemplar {
     /// Mostly `trace_id` and `span_id`.
-    pub(crate) labels: Labels,
-    pub(crate) value: f64,
+    pub labels: Labels,
+    /// What was measured.
+    pub value: f64,
     /// Milliseconds since the epoch.
-    pub(crate) t_ms: i64,
+    pub t_ms: i64,
 }
 
 /// Exemplars of all series; clones share them.

@@ -18,6 +18,7 @@ mod query;
 mod read;
 mod rules;
 mod status;
+mod targets;
 mod write;
 
 use std::sync::Arc;
@@ -42,6 +43,7 @@ use crate::{Db, Engine, rules as rule_files};
 
 pub(crate) use self::metrics::Text;
 pub use self::status::replay_status;
+pub use self::targets::{Target, TargetSource, Targets};
 
 /// Limits of the HTTP API; the section `[http]` of the server's config file.
 #[derive(Debug, Clone, Deserialize)]
@@ -113,6 +115,7 @@ struct Inner {
     exemplars: Exemplars,
     otlp: otlp::Counters,
     rules: RwLock<Option<rule_files::Handle>>,
+    targets: RwLock<Option<TargetSource>>,
     counters: metrics::Counters,
 }
 
@@ -126,6 +129,7 @@ impl Api {
             exemplars,
             otlp: otlp::Counters::default(),
             rules: RwLock::new(None),
+            targets: RwLock::new(None),
             counters: metrics::Counters::default(),
             db,
             engine,
@@ -140,10 +144,21 @@ impl Api {
         *self.0.rules.write() = Some(handle);
     }
 
+    /// Shows what `source` answers under `targets` and `scrape_pools`.
+    pub fn set_targets(&self, source: TargetSource) {
+        *self.0.targets.write() = Some(source);
+    }
+
     /// Help, type and unit of metric families, as senders told them. Sources other than remote write
     /// may add theirs.
     pub fn metadata(&self) -> &Metadata {
         self.0.receiver.metadata()
+    }
+
+    /// Keeps exemplars, each with the labels of its series, as far as there is room and they are in order. Sources
+    /// other than remote write may add theirs.
+    pub fn add_exemplars(&self, exemplars: Vec<(binnacle_proto::Labels, crate::Exemplar)>) {
+        self.0.exemplars.add(exemplars);
     }
 
     /// This part's own metrics and those of the rules, in the text format of `/metrics`.
@@ -157,6 +172,11 @@ impl Api {
 
     fn rules(&self) -> Option<rule_files::Handle> {
         self.0.rules.read().clone()
+    }
+
+    fn targets(&self) -> Targets {
+        let source = self.0.targets.read().clone();
+        source.map(|source| source()).unwrap_or_default()
     }
 
     fn limits(&self, asked: Option<Duration>) -> GuardLimits {
@@ -181,9 +201,9 @@ pub fn router(api: Api) -> Router {
         .route("/labels", get(explore::labels).post(explore::labels))
         .route("/label/{name}/values", get(explore::label_values))
         .route("/metadata", get(explore::metadata))
-        .route("/targets", get(status::targets))
-        .route("/targets/metadata", get(status::target_metadata))
-        .route("/scrape_pools", get(status::scrape_pools))
+        .route("/targets", get(targets::targets))
+        .route("/targets/metadata", get(targets::metadata))
+        .route("/scrape_pools", get(targets::scrape_pools))
         .route("/notifications", get(status::notifications))
         .route("/alertmanagers", get(rules::alertmanagers))
         .route("/rules", get(rules::rules))

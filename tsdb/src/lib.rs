@@ -34,6 +34,7 @@ pub use db::{
     Appended, Db, Listed, ReplayProgress, ReplayState, Sample, SeriesRef, Stats, TimeRange, TsdbStatus,
 };
 pub use error::Error;
+pub use exemplars::Exemplar;
 pub use promql::{
     Answer, Engine, EngineConfig, InstantSample, MAX_QUERY_BYTES, MAX_QUERY_DEPTH, PlanNode, QueryOptions,
     RangeSeries, RowPoint, SeriesRow, Value, format_duration, format_query, format_value, format_value_json,

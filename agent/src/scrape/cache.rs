@@ -2,50 +2,25 @@
 //! Notices which of them end.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::hash::{Hash, Hasher};
 
 use binnacle_proto::{Labels, STALE_NAN};
 use hashbrown::HashMap;
+use twox_hash::XxHash3_64;
 
 use super::client::{Failure, Fetched};
 use super::config::Limits;
-use super::exposition::{Exposed, Malformed, Parser, series, with_target};
+use super::exposition::{Exposed, ExposedExemplar, Malformed, Parser, exemplar_labels, series, with_target};
 use super::relabel::relabel;
+use super::room::Room;
 use super::target::Target;
-use crate::sample::{Round, Series};
+use crate::sample::{Exemplar, Round, Series};
 
 /// Scrapes after which a line that did not come again is forgotten.
 const FORGET_AFTER: u32 = 2;
 
-/// Room for the series of all targets together. Clones share it.
-#[derive(Debug, Clone)]
-pub(super) struct Room {
-    used: Arc<AtomicU64>,
-    most: u64,
-}
-
-impl Room {
-    pub(super) fn new(most: u64) -> Self {
-        Self { used: Arc::default(), most }
-    }
-
-    pub(super) fn used(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    fn take(&self) -> bool {
-        let taken = self.used.fetch_add(1, Ordering::Relaxed) < self.most;
-        if !taken {
-            self.free(1);
-        }
-        taken
-    }
-
-    fn free(&self, count: usize) {
-        self.used.fetch_sub(count as u64, Ordering::Relaxed);
-    }
-}
+/// Most characters of an exemplar's labels, names and values together: OpenMetrics' bound.
+const MAX_EXEMPLAR_CHARS: usize = 128;
 
 /// What one scrape came to, in Prometheus' terms.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,8 +32,8 @@ pub(super) struct Counts {
     pub(super) added: u64,
     /// Samples of a series that had one already: left out.
     pub(super) duplicates: u64,
-    /// Read, and not kept: the server has no place for them.
-    pub(super) exemplars: u64,
+    /// Exemplars whose labels are too long, or not in order: left out.
+    pub(super) bad_exemplars: u64,
 }
 
 /// The series of one target.
@@ -76,6 +51,8 @@ pub(super) struct Cache {
 struct Known {
     /// Place in `live`; `None` when relabelling drops it.
     at: Option<usize>,
+    /// The scrapes that had it first and last.
+    first: u32,
     seen: u32,
 }
 
@@ -87,6 +64,17 @@ struct Live {
     touched: u32,
     /// Whether the last good scrape had it, so that it can end.
     lasting: bool,
+    /// What the last exemplar said, as a hash: targets say the same one until there is another.
+    exemplar: u64,
+}
+
+/// What one scrape brought.
+#[derive(Default)]
+struct Taken {
+    /// Place of the series, value, and the time that the target says.
+    samples: Vec<(usize, f64, Option<i64>)>,
+    /// Place of the series, and the hash that goes with it.
+    exemplars: Vec<(usize, u64, Exemplar)>,
 }
 
 impl Cache {
@@ -113,13 +101,27 @@ impl Cache {
         counts: &mut Counts,
     ) -> Result<Vec<Round>, Failure> {
         self.round = self.round.wrapping_add(1);
+        let (round, result) = (self.round, self.read(target, fetched, t_ms, counts));
+        if result.is_err() {
+            // Lines of an answer that is not taken would hold room that others wait for.
+            self.forget(|known| known.first != round);
+        }
+        result
+    }
+
+    fn read(
+        &mut self,
+        target: &Target,
+        fetched: &Fetched,
+        t_ms: i64,
+        counts: &mut Counts,
+    ) -> Result<Vec<Round>, Failure> {
         let malformed = |e: Malformed| Failure::new("malformed", e.to_string());
-        let mut parser = Parser::new(&fetched.body, fetched.format).map_err(malformed)?;
+        let mut parser = Parser::new(fetched.body.bytes(), fetched.format).map_err(malformed)?;
         let most = target.job.limits.samples;
-        let mut taken: Vec<(usize, f64, Option<i64>)> = Vec::with_capacity(self.lines.len());
+        let mut taken = Taken { samples: Vec::with_capacity(self.lines.len()), exemplars: Vec::new() };
         while let Some(exposed) = parser.next().map_err(malformed)? {
             counts.scraped += 1;
-            counts.exemplars += u64::from(exposed.exemplar);
             if most > 0 && counts.kept >= most && !self.lines.contains_key(exposed.key) {
                 // Over the limit: only counted, as Prometheus does.
                 counts.kept += u64::from(labels(target, &exposed)?.is_some());
@@ -134,7 +136,14 @@ impl Cache {
             live.touched = self.round;
             counts.kept += 1;
             let said = exposed.t_ms.filter(|_| target.job.honor_timestamps);
-            taken.push((at, exposed.value, said));
+            taken.samples.push((at, exposed.value, said));
+            if let Some(found) = &exposed.exemplar {
+                match live.new_exemplar(found, said.unwrap_or(t_ms)) {
+                    Ok(Some((hash, exemplar))) => taken.exemplars.push((at, hash, exemplar)),
+                    Ok(None) => {}
+                    Err(()) => counts.bad_exemplars += 1,
+                }
+            }
         }
         if most > 0 && counts.kept > most {
             let text = format!("{} samples, {most} are allowed (sample_limit)", counts.kept);
@@ -147,7 +156,7 @@ impl Cache {
     pub(super) fn end(&mut self, t_ms: i64) -> Round {
         let live = self.live.iter_mut().flatten();
         let lasting = live.filter_map(|live| std::mem::take(&mut live.lasting).then_some(&live.series));
-        Round { t_ms, samples: lasting.map(|series| (series.clone(), STALE_NAN)).collect() }
+        Round::new(t_ms, lasting.map(|series| (series.clone(), STALE_NAN)).collect())
     }
 
     /// The place of a line's series; `None` when relabelling drops it.
@@ -162,8 +171,8 @@ impl Cache {
             known.seen = round;
             return Ok(known.at);
         }
-        if !self.room.take() {
-            let text = format!("more than {} series of all targets (scrape.max_series)", self.room.most);
+        if !self.room.take(1) {
+            let text = format!("more than {} series of all targets (scrape.max_series)", self.room.most());
             return Err(Failure::new("max_series", text));
         }
         let at = match labels(target, exposed) {
@@ -174,7 +183,7 @@ impl Cache {
             }
         };
         counts.added += u64::from(at.is_some());
-        self.lines.insert(exposed.key.into(), Known { at, seen: round });
+        self.lines.insert(exposed.key.into(), Known { at, first: round, seen: round });
         Ok(at)
     }
 
@@ -190,6 +199,7 @@ impl Cache {
             lines: 1,
             touched: self.round.wrapping_sub(1),
             lasting: false,
+            exemplar: 0,
         };
         let at = match self.free.pop() {
             Some(at) => {
@@ -206,19 +216,24 @@ impl Cache {
     }
 
     /// The scrape is good: makes rounds of it, and forgets what has long not come.
-    fn settle(&mut self, target: &Target, taken: Vec<(usize, f64, Option<i64>)>, t_ms: i64) -> Vec<Round> {
-        let mut now = Round { t_ms, samples: Vec::with_capacity(taken.len()) };
+    fn settle(&mut self, target: &Target, taken: Taken, t_ms: i64) -> Vec<Round> {
+        let mut now = Round::new(t_ms, Vec::with_capacity(taken.samples.len()));
         let mut others: BTreeMap<i64, Round> = BTreeMap::new();
-        for (at, value, said) in taken {
+        for (at, value, said) in taken.samples {
             let Some(live) = self.live.get_mut(at).and_then(Option::as_mut) else { continue };
             live.lasting = said.is_none() || target.job.track_timestamps_staleness;
             match said.filter(|said| *said != t_ms) {
                 Some(said) => {
-                    let round =
-                        others.entry(said).or_insert_with(|| Round { t_ms: said, samples: Vec::new() });
+                    let round = others.entry(said).or_insert_with(|| Round::new(said, Vec::new()));
                     round.samples.push((live.series.clone(), value));
                 }
                 None => now.samples.push((live.series.clone(), value)),
+            }
+        }
+        for (at, hash, exemplar) in taken.exemplars {
+            if let Some(live) = self.live.get_mut(at).and_then(Option::as_mut) {
+                live.exemplar = hash;
+                now.exemplars.push(exemplar);
             }
         }
         let round = self.round;
@@ -227,15 +242,16 @@ impl Cache {
                 now.samples.push((live.series.clone(), STALE_NAN));
             }
         }
-        self.forget();
+        self.forget(|known| round.wrapping_sub(known.seen) <= FORGET_AFTER);
         std::iter::once(now).chain(others.into_values()).collect()
     }
 
-    fn forget(&mut self) {
-        let (round, before) = (self.round, self.lines.len());
+    /// Drops all lines but those that `keep` wants, and what only they came to.
+    fn forget(&mut self, keep: impl Fn(&Known) -> bool) {
+        let before = self.lines.len();
         let (all, by_labels, free) = (&mut self.live, &mut self.by_labels, &mut self.free);
         self.lines.retain(|_, known| {
-            let keep = round.wrapping_sub(known.seen) <= FORGET_AFTER;
+            let keep = keep(known);
             if !keep && let Some(at) = known.at {
                 let is_last = all[at].as_mut().is_some_and(|live| {
                     live.lines -= 1;
@@ -248,13 +264,36 @@ impl Cache {
             }
             keep
         });
-        self.room.free(before - self.lines.len());
+        self.room.free((before - self.lines.len()) as u64);
+    }
+}
+
+impl Live {
+    /// The exemplar, when it is another one than the last, with its hash. One without a time is of the sample's.
+    ///
+    /// # Errors
+    /// When its labels are too long, or not in order.
+    fn new_exemplar(&self, found: &ExposedExemplar<'_>, t_ms: i64) -> Result<Option<(u64, Exemplar)>, ()> {
+        let mut hasher = XxHash3_64::with_seed(1);
+        (found.labels, found.value.to_bits(), found.t_ms).hash(&mut hasher);
+        let hash = hasher.finish();
+        if hash == self.exemplar {
+            return Ok(None);
+        }
+        let labels = exemplar_labels(found).map_err(|_| ())?;
+        let chars: usize =
+            labels.iter().map(|(name, value)| name.chars().count() + value.chars().count()).sum();
+        if chars > MAX_EXEMPLAR_CHARS {
+            return Err(());
+        }
+        let series = self.series.labels().clone();
+        Ok(Some((hash, Exemplar { series, labels, value: found.value, t_ms: found.t_ms.unwrap_or(t_ms) })))
     }
 }
 
 impl Drop for Cache {
     fn drop(&mut self) {
-        self.room.free(self.lines.len());
+        self.room.free(self.lines.len() as u64);
     }
 }
 

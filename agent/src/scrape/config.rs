@@ -14,6 +14,7 @@ use binnacle_proto::{Labels, LabelsBuilder};
 use super::auth::Auth;
 use super::exposition::Format;
 use super::relabel::Rule;
+use super::tls::Tls;
 pub(super) use raw::{Group, groups};
 pub(super) use units::duration;
 
@@ -37,6 +38,7 @@ pub(crate) struct Job {
     /// For answers without a media type that is known.
     pub(super) fallback: Option<Format>,
     pub(super) auth: Auth,
+    pub(super) tls: Arc<Tls>,
     pub(super) limits: Limits,
     pub(super) groups: Vec<Group>,
     pub(super) files: Vec<FileDiscovery>,
@@ -137,6 +139,7 @@ impl Job {
             follow_redirects: true,
             fallback: Some(Format::Text),
             auth: Auth::default(),
+            tls: Arc::default(),
             limits: Limits::default(),
             groups: Vec::new(),
             files: Vec::new(),

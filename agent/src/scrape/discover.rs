@@ -8,7 +8,7 @@ use binnacle_proto::{Labels, LabelsBuilder};
 
 use super::config::{FileDiscovery, Group, Job, groups, read};
 use crate::pods::AnnotatedPod;
-use crate::selfmetrics::{Counter, SelfMetrics};
+use crate::selfmetrics::{Counter, Gauge, SelfMetrics};
 
 /// Files that are read of one pattern at most.
 const MAX_FILES: usize = 1_000;
@@ -17,11 +17,18 @@ const MAX_FILES: usize = 1_000;
 pub(super) struct Files {
     known: BTreeMap<PathBuf, Known>,
     errors: Counter,
+    left_out: Gauge,
+    /// How many files were left out when that was last said.
+    said: usize,
 }
 
+#[derive(Default)]
 struct Known {
+    /// Of what was read last; `None` when it could not be read.
     looks: Option<(SystemTime, u64)>,
     groups: Vec<Group>,
+    /// What was wrong with it: said once.
+    complaint: String,
 }
 
 impl Files {
@@ -29,37 +36,53 @@ impl Files {
         Self {
             known: BTreeMap::new(),
             errors: metrics.counter("binnacle_agent_scrape_file_sd_errors_total", &[]),
+            left_out: metrics.gauge("binnacle_agent_scrape_files_left_out", &[]),
+            said: 0,
         }
     }
 
     /// Looks at all files; true when anything is different.
     pub(super) fn refresh<'a>(&mut self, discoveries: impl Iterator<Item = &'a FileDiscovery>) -> bool {
-        let mut present: Vec<PathBuf> =
-            discoveries.flat_map(|files| &files.patterns).flat_map(|p| expand(p)).collect();
+        let (mut present, mut left_out) = (Vec::new(), 0);
+        for pattern in discoveries.flat_map(|files| &files.patterns) {
+            let mut files = expand(pattern);
+            left_out += files.len().saturating_sub(MAX_FILES);
+            files.truncate(MAX_FILES);
+            present.append(&mut files);
+        }
         present.sort();
         present.dedup();
+        self.left_out.set(left_out as f64);
+        if left_out != std::mem::replace(&mut self.said, left_out) && left_out > 0 {
+            tracing::error!(left_out, limit = MAX_FILES, "a pattern names too many files of targets");
+        }
         let before = self.known.len();
-        self.known.retain(|path, _| present.contains(path));
+        self.known.retain(|path, _| present.binary_search(path).is_ok());
         let mut changed = self.known.len() != before;
         for path in present {
             let looks =
                 std::fs::metadata(&path).ok().and_then(|meta| Some((meta.modified().ok()?, meta.len())));
-            if self.known.get(&path).is_some_and(|known| known.looks == looks) {
+            if looks.is_some() && self.known.get(&path).is_some_and(|known| known.looks == looks) {
                 continue;
             }
             let is_json = path.extension().is_some_and(|e| e == "json");
-            let found = read(&path).map_err(|e| (0, e));
-            let found = found.and_then(|text| groups(&text, is_json).map_err(|e| (e.line, e.problem)));
-            let known = self.known.entry(path.clone()).or_insert(Known { looks, groups: Vec::new() });
-            known.looks = looks;
-            match found {
+            let known = self.known.entry(path.clone()).or_default();
+            // What could not be read is tried again: that may change without the file.
+            let text = read(&path);
+            known.looks = looks.filter(|_| text.is_ok());
+            let found = text.map_err(|e| (0, e));
+            match found.and_then(|text| groups(&text, is_json).map_err(|e| (e.line, e.problem))) {
                 Ok(groups) => {
                     changed |= known.groups != groups;
                     known.groups = groups;
+                    known.complaint.clear();
                 }
                 Err((line, problem)) => {
                     self.errors.add(1);
-                    tracing::error!(file = %path.display(), line, problem, "file of targets is not in order: the former list stands");
+                    if known.complaint != problem {
+                        tracing::error!(file = %path.display(), line, problem, "file of targets is not in order: the former list stands");
+                    }
+                    known.complaint = problem;
                 }
             }
         }
@@ -115,14 +138,17 @@ pub(super) fn of_pod(pod: &AnnotatedPod, node: &str) -> Result<Option<Labels>, S
     Ok(Some(labels.build()))
 }
 
-/// The files that a pattern names now.
+/// The files that a pattern names now, in order.
 fn expand(pattern: &Path) -> Vec<PathBuf> {
     if !pattern.to_string_lossy().contains('*') {
         return if pattern.exists() { vec![pattern.to_owned()] } else { Vec::new() };
     }
     let dir = pattern.parent().unwrap_or(Path::new("."));
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| matches(pattern, path)).take(MAX_FILES).collect()
+    let mut files: Vec<PathBuf> =
+        entries.map(|entry| entry.path()).filter(|path| matches(pattern, path)).collect();
+    files.sort();
+    files
 }
 
 /// Whether `path` is one that `pattern`, with `*` in its last part, names.
@@ -178,6 +204,35 @@ mod tests {
         std::fs::remove_file(dir.path().join("a.yml")).unwrap();
         assert!(known.refresh(std::iter::once(&files)));
         assert_eq!(addresses(&known), ["c:3"]);
+    }
+
+    #[test]
+    fn files_beyond_the_bound_are_left_out_and_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        for number in 0..MAX_FILES + 2 {
+            std::fs::write(dir.path().join(format!("{number:05}.yml")), "- targets: [a:1]\n").unwrap();
+        }
+        let files = FileDiscovery { patterns: vec![dir.path().join("*.yml")] };
+        let metrics = SelfMetrics::default();
+        let mut known = Files::new(&metrics);
+        assert!(known.refresh(std::iter::once(&files)));
+        assert_eq!(known.of(&files).count(), MAX_FILES);
+        assert!(metrics.render().contains("binnacle_agent_scrape_files_left_out 2"));
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_read_is_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.yml");
+        let files = FileDiscovery { patterns: vec![file.clone()] };
+        let mut known = Files::new(&SelfMetrics::default());
+        // Nobody can read a folder, not even root; its time is the file's.
+        std::fs::create_dir(&file).unwrap();
+        assert!(!known.refresh(std::iter::once(&files)));
+        assert_eq!(known.known[&file].looks, None);
+        std::fs::remove_dir(&file).unwrap();
+        std::fs::write(&file, "- targets: [a:1]\n").unwrap();
+        assert!(known.refresh(std::iter::once(&files)));
     }
 
     #[test]

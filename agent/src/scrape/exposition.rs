@@ -10,7 +10,7 @@ mod series;
 use std::fmt;
 
 pub(super) use parse::Parser;
-pub(super) use series::{series, with_target};
+pub(super) use series::{exemplar_labels, series, with_target};
 
 /// How an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +53,18 @@ pub(super) struct Exposed<'a> {
     pub(super) value: f64,
     /// Milliseconds since the epoch, if the target says it.
     pub(super) t_ms: Option<i64>,
-    /// Whether an exemplar stands behind the sample.
-    pub(super) exemplar: bool,
+    /// What stands behind the sample.
+    pub(super) exemplar: Option<ExposedExemplar<'a>>,
+}
+
+/// An exemplar as it is written.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct ExposedExemplar<'a> {
+    /// Labels in braces; [`exemplar_labels`] reads them.
+    pub(super) labels: &'a str,
+    pub(super) value: f64,
+    /// Milliseconds since the epoch, if the target says it.
+    pub(super) t_ms: Option<i64>,
 }
 
 /// Where an exposition is not what it should be.

@@ -2,6 +2,7 @@
 
 use binnacle_proto::LabelsBuilder;
 use regex::{Captures, Regex, RegexBuilder};
+use serde::Deserialize;
 
 use super::md5::md5;
 
@@ -45,7 +46,8 @@ impl Action {
 }
 
 /// A rule as it is written; what is absent has Prometheus' default.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Written {
     pub(super) source_labels: Option<Vec<String>>,
     pub(super) separator: Option<String>,

@@ -13,6 +13,8 @@ use super::relabel::relabel;
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     pub(super) job: Arc<Job>,
+    /// Labels before relabelling.
+    pub(super) discovered: Labels,
     /// Labels of all its series: `job`, `instance` and what discovery and relabelling added.
     pub(super) labels: Labels,
     pub(super) url: String,
@@ -27,6 +29,7 @@ impl Target {
     /// When the labels do not make a target.
     pub(super) fn new(job: &Arc<Job>, found: &Labels) -> Result<Option<Self>, String> {
         let mut labels = job.discovered(found);
+        let discovered = labels.clone().build();
         if !relabel(&mut labels, &job.relabel) {
             return Ok(None);
         }
@@ -48,12 +51,12 @@ impl Target {
             return Err("__scrape_timeout__ must not be longer than __scrape_interval__".to_owned());
         }
         let scheme = get("__scheme__");
-        if scheme != "http" {
-            return Err(format!("the agent does not speak {scheme:?}, only http"));
+        if !matches!(scheme.as_str(), "http" | "https") {
+            return Err(format!("__scheme__: {scheme:?} is neither http nor https"));
         }
         let path = get("__metrics_path__");
         let slash = if path.starts_with('/') { "" } else { "/" };
-        let mut url = format!("http://{address}{slash}{path}");
+        let mut url = format!("{scheme}://{address}{slash}{path}");
         let all = labels.build();
         let mut separator = if path.contains('?') { '&' } else { '?' };
         for (name, value) in parameters(job, &all) {
@@ -64,12 +67,18 @@ impl Target {
             labels.set("instance", address);
         }
         let labels = labels.build().filtered(|name| !name.starts_with("__"));
-        Ok(Some(Self { job: job.clone(), labels, url, interval, timeout }))
+        Ok(Some(Self { job: job.clone(), discovered, labels, url, interval, timeout }))
     }
 
     /// What makes it this target and no other.
-    pub(super) fn key(&self) -> (String, Labels, String) {
-        (self.job.name.clone(), self.labels.clone(), self.url.clone())
+    pub(super) fn key(&self) -> Key {
+        Key {
+            job: self.job.name.clone(),
+            labels: self.labels.clone(),
+            url: self.url.clone(),
+            interval: self.interval,
+            timeout: self.timeout,
+        }
     }
 
     /// How long after each full interval of the clock it is asked: targets spread evenly.
@@ -78,6 +87,16 @@ impl Target {
         let interval = self.interval.as_nanos().max(1) as u64;
         Duration::from_nanos(hash % interval)
     }
+}
+
+/// What makes a target: with anything else in it, it is another one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Key {
+    job: String,
+    labels: Labels,
+    url: String,
+    interval: Duration,
+    timeout: Duration,
 }
 
 /// The job's parameters; the first value of each may have been relabelled.
@@ -161,12 +180,32 @@ mod tests {
     }
 
     #[test]
+    fn a_target_asked_at_another_pace_is_another_target() {
+        let job = job(|_| ());
+        let key = |interval: &str, timeout: &str| {
+            let pairs = [
+                ("__address__", "h:1"),
+                ("__scrape_interval__", interval),
+                ("__scrape_timeout__", timeout),
+                ("__scheme__", "https"),
+            ];
+            let target = Target::new(&job, &found(&pairs)).unwrap().unwrap();
+            assert_eq!(target.url, "https://h:1/metrics");
+            target.key()
+        };
+        assert_eq!(key("15s", "5s"), key("15s", "5s"));
+        assert_ne!(key("15s", "5s"), key("30s", "5s"));
+        assert_ne!(key("15s", "5s"), key("15s", "6s"));
+    }
+
+    #[test]
     fn what_makes_no_target_is_said() {
         let job = job(|_| ());
         for (pairs, part) in [
             (vec![("a", "b")], "__address__"),
             (vec![("__address__", "h:1/x")], "address"),
-            (vec![("__address__", "h:1"), ("__scheme__", "https")], "https"),
+            (vec![("__address__", "h:1"), ("__scheme__", "ftp")], "https"),
+            (vec![("__address__", "h:1"), ("__scrape_interval__", "288230376151711744ms")], "year"),
             (vec![("__address__", "h:1"), ("__scrape_interval__", "1s")], "longer"),
             (vec![("__address__", "h:1"), ("__scrape_interval__", "never")], "duration"),
         ] {

@@ -7,8 +7,10 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::cache::{Cache, Counts, Room};
+use super::board::Shown;
+use super::cache::{Cache, Counts};
 use super::client::{Client, Failure, Question};
+use super::room::Room;
 use super::target::Target;
 use crate::clock;
 use crate::sample::{Round, Series};
@@ -30,6 +32,8 @@ pub(super) struct Shared {
     pub(super) uplink: Sender,
     pub(super) metrics: SelfMetrics,
     pub(super) room: Room,
+    /// For the bytes of answers that are being read.
+    pub(super) bodies: Room,
     /// `scrape.max_body_bytes`.
     pub(super) max_body: u64,
     /// Spreads the targets differently on every node.
@@ -45,6 +49,7 @@ pub(super) struct Counters {
     samples: Counter,
     body_bytes: Counter,
     duplicates: Counter,
+    exemplars: Counter,
 }
 
 impl Counters {
@@ -55,6 +60,7 @@ impl Counters {
             samples: counter("binnacle_agent_scrape_samples_total"),
             body_bytes: counter("binnacle_agent_scrape_body_bytes_total"),
             duplicates: counter("binnacle_agent_scrape_duplicates_total"),
+            exemplars: counter("binnacle_agent_scrape_exemplars_total"),
         }
     }
 }
@@ -69,12 +75,13 @@ pub(super) struct Worker {
     cache: Cache,
     reports: [Series; 5],
     reported: bool,
+    shown: Shown,
     /// Why the last scrape failed: said once.
     complaint: Option<String>,
 }
 
 impl Worker {
-    pub(super) fn new(target: Target, shared: Shared, crowded: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(target: Target, shared: Shared, crowded: Arc<AtomicBool>, shown: Shown) -> Self {
         let report = |name: &str| {
             let mut labels = target.labels.to_builder();
             labels.set("__name__", name);
@@ -85,6 +92,7 @@ impl Worker {
             cache: Cache::new(shared.room.clone()),
             client: Client::default(),
             reported: false,
+            shown,
             complaint: None,
             target,
             shared,
@@ -130,6 +138,8 @@ impl Worker {
         let mut counts = Counts::default();
         let result = self.ask(t_ms, &mut counts).await;
         let took = clock::instant().duration_since(begun).as_secs_f64();
+        let error = result.as_ref().err().map(|failure| failure.text.as_str());
+        self.shown.scraped(error, t_ms, took);
         let (up, mut rounds) = match result {
             Ok(rounds) => (1.0, rounds),
             Err(failure) => {
@@ -144,8 +154,9 @@ impl Worker {
         shared.counters.scrapes.add(1);
         shared.counters.samples.add(if up > 0.0 { kept } else { 0 });
         shared.counters.duplicates.add(counts.duplicates);
-        if counts.exemplars > 0 {
-            shared.metrics.lost("exemplars", "unsupported", counts.exemplars);
+        shared.counters.exemplars.add(rounds.first().map_or(0, |round| round.exemplars.len() as u64));
+        if counts.bad_exemplars > 0 {
+            shared.metrics.lost("exemplars", "bad_labels", counts.bad_exemplars);
         }
         let values = [up, took, counts.scraped as f64, counts.kept as f64, counts.added as f64];
         if let Some(round) = rounds.first_mut() {
@@ -173,11 +184,13 @@ impl Worker {
             compression: job.compression,
             follow_redirects: job.follow_redirects,
             authorization: job.auth.header().map_err(|e| Failure::new("authorization", e))?,
+            tls: job.tls.clone(),
             max_body,
+            room: self.shared.bodies.clone(),
             fallback: job.fallback,
         };
         let fetched = self.client.fetch(&question).await?;
-        self.shared.counters.body_bytes.add(fetched.body.len() as u64);
+        self.shared.counters.body_bytes.add(fetched.body.bytes().len() as u64);
         self.cache.take(&self.target, &fetched, t_ms, counts)
     }
 

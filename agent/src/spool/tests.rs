@@ -9,10 +9,8 @@ fn series(count: usize) -> Vec<Series> {
 }
 
 fn round(t_ms: i64, series: &[Series]) -> Round {
-    Round {
-        t_ms,
-        samples: series.iter().enumerate().map(|(i, s)| (s.clone(), t_ms as f64 + i as f64)).collect(),
-    }
+    let value = |(i, s): (usize, &Series)| (s.clone(), t_ms as f64 + i as f64);
+    Round::new(t_ms, series.iter().enumerate().map(value).collect())
 }
 
 fn read_all(spool: &mut Spool) -> Vec<(i64, Option<Position>)> {
@@ -25,6 +23,25 @@ fn read_all(spool: &mut Spool) -> Vec<(i64, Option<Position>)> {
 
 fn times(seen: &[(i64, Option<Position>)]) -> Vec<i64> {
     seen.iter().map(|(t, _)| *t).collect()
+}
+
+#[test]
+fn exemplars_come_back_with_their_round() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(dir.path(), 1 << 20, &SelfMetrics::default()).unwrap();
+    let mut with = round(1, &series(1));
+    let labels = |name: &str, value: &str| Labels::from_pairs([(name, value)]).unwrap();
+    let exemplar = crate::sample::Exemplar {
+        series: labels("__name__", "m_bucket"),
+        labels: labels("trace_id", "abc"),
+        value: 0.5,
+        t_ms: 7,
+    };
+    with.exemplars.push(exemplar.clone());
+    spool.push(&with);
+    spool.push(&round(2, &series(1)));
+    assert_eq!(spool.next().unwrap().0[0].exemplars, [exemplar]);
+    assert_eq!(spool.next().unwrap().0[0].exemplars, []);
 }
 
 #[test]

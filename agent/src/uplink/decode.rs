@@ -4,7 +4,7 @@ use binnacle_proto::{Labels, node};
 use hashbrown::HashMap;
 use prost::Message;
 
-use crate::sample::{Round, Series};
+use crate::sample::{Exemplar, Round, Series};
 
 /// Most bytes a body may have when decompressed: what the spool writes is far below it.
 pub(crate) const MAX_BODY: usize = 64 << 20;
@@ -57,7 +57,13 @@ impl Decoder {
 
     /// The rounds of a body.
     pub(crate) fn rounds(&self, body: &node::BatchBody) -> Result<Vec<Round>, Malformed> {
-        body.samples.iter().map(|block| self.round(block)).collect()
+        let mut rounds = body.samples.iter().map(|block| self.round(block)).collect::<Result<Vec<_>, _>>()?;
+        // A record of the spool is one round.
+        if let Some(last) = rounds.last_mut() {
+            last.exemplars =
+                body.exemplars.iter().map(|exemplar| self.exemplar(exemplar)).collect::<Result<_, _>>()?;
+        }
+        Ok(rounds)
     }
 
     /// The label set that these symbols spell.
@@ -65,6 +71,16 @@ impl Decoder {
         let text = |at: u32| self.symbols.get(at as usize).map(String::as_str).unwrap_or_default();
         let pairs = symbols.chunks_exact(2).map(|pair| (text(pair[0]), text(pair[1])));
         Labels::from_pairs(pairs).map_err(|e| Malformed(e.to_string()))
+    }
+
+    fn exemplar(&self, exemplar: &node::Exemplar) -> Result<Exemplar, Malformed> {
+        let pairs = exemplar.labels.chunks_exact(2).map(|pair| (pair[0].as_str(), pair[1].as_str()));
+        Ok(Exemplar {
+            series: self.labels(&exemplar.series_symbols)?,
+            labels: Labels::from_pairs(pairs).map_err(|e| Malformed(e.to_string()))?,
+            value: exemplar.value,
+            t_ms: exemplar.timestamp_ms,
+        })
     }
 
     fn round(&self, block: &node::SampleBlock) -> Result<Round, Malformed> {
@@ -79,6 +95,6 @@ impl Decoder {
             let series = series.ok_or_else(|| Malformed(format!("series {id} is not known")))?;
             samples.push((series.clone(), *value));
         }
-        Ok(Round { t_ms: block.timestamp_ms, samples })
+        Ok(Round::new(block.timestamp_ms, samples))
     }
 }

@@ -5,7 +5,7 @@ use hashbrown::HashMap;
 use prost::Message;
 
 use super::LogLines;
-use crate::sample::{Round, Series};
+use crate::sample::{Exemplar, Round, Series};
 
 /// zstd's fastest level of its usual range: the columns are small, and the processor is not ours.
 const LEVEL: i32 = 1;
@@ -40,6 +40,10 @@ impl Dictionary {
         for round in rounds {
             let block = self.sample_block(round, &mut body);
             body.samples.push(block);
+            for exemplar in &round.exemplars {
+                let exemplar = self.exemplar(exemplar, &mut body);
+                body.exemplars.push(exemplar);
+            }
         }
         for lines in logs {
             let block = self.log_block(lines, &mut body);
@@ -73,6 +77,16 @@ impl Dictionary {
         }
         self.column = column;
         block
+    }
+
+    fn exemplar(&mut self, exemplar: &Exemplar, body: &mut node::BatchBody) -> node::Exemplar {
+        let labels = exemplar.labels.iter().flat_map(|(name, value)| [name.to_owned(), value.to_owned()]);
+        node::Exemplar {
+            series_symbols: self.label_symbols(&exemplar.series, body),
+            labels: labels.collect(),
+            value: exemplar.value,
+            timestamp_ms: exemplar.t_ms,
+        }
     }
 
     fn log_block(&mut self, lines: &LogLines, body: &mut node::BatchBody) -> node::LogBlock {
@@ -141,7 +155,7 @@ mod tests {
             _ => (at % 60 * 1024) as f64,
         };
         let samples = (0..series.len()).map(value).collect::<Vec<_>>();
-        Round { t_ms: 10_000 * number, samples: series.iter().cloned().zip(samples).collect() }
+        Round::new(10_000 * number, series.iter().cloned().zip(samples).collect())
     }
 
     #[test]

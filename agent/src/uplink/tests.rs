@@ -237,7 +237,7 @@ impl Agent {
         // The set of series changes from round to round.
         let skip = (t_ms % 5) as usize;
         let samples = self.series.iter().skip(skip).map(|series| (series.clone(), t_ms as f64)).collect();
-        self.sender.send_samples(Round { t_ms, samples }).await.unwrap();
+        self.sender.send_samples(Round::new(t_ms, samples)).await.unwrap();
     }
 
     async fn line(&self, text: String, calls: &Arc<AtomicU64>) {

@@ -210,6 +210,7 @@ impl Push {
         let counters = &self.shared.deps.counters;
         counters.samples_refused.add(content.refused_samples);
         counters.lines_refused.add(content.refused_lines);
+        counters.exemplars_refused.add(content.refused_exemplars);
         let refused = self.tables.refused_series();
         if refused > self.refused_series_logged {
             let new = refused - self.refused_series_logged;
@@ -280,7 +281,7 @@ async fn store(
     permit: OwnedSemaphorePermit,
     mut outcome: Stored,
 ) -> Stored {
-    let Content { samples, blocks, open_samples, .. } = content;
+    let Content { samples, blocks, exemplars, open_samples, .. } = content;
     let now_ms = shared.deps.clock.now_ms();
     let appended = shared.stores.clone().append(samples, blocks, turn, now_ms).await;
     match appended {
@@ -289,6 +290,9 @@ async fn store(
     }
     if open_samples > 0 {
         outcome.failure = Some(format!("{open_samples} samples belong to series that cannot be created now"));
+    }
+    if outcome.failure.is_none() && !exemplars.is_empty() {
+        shared.stores.exemplars(exemplars);
     }
     drop(permit);
     outcome

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use binnacle_logs::Block;
 use binnacle_proto::Labels;
-use binnacle_tsdb::{Sample, SeriesRef};
+use binnacle_tsdb::{Exemplar, Sample, SeriesRef};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::oneshot;
@@ -42,6 +42,9 @@ pub(super) trait Stores: Send + Sync + 'static {
     /// When the database cannot tell now; ask again.
     fn resolve(&self, labels: &Labels) -> Result<Option<SeriesRef>, binnacle_tsdb::Error>;
 
+    /// Keeps exemplars of series, in memory.
+    fn exemplars(&self, exemplars: Vec<(Labels, Exemplar)>);
+
     /// Makes samples and lines durable, the lines in their turn. Returns how many samples were not stored
     /// because their series is not known any more: it must be resolved again.
     ///
@@ -59,6 +62,8 @@ pub(super) trait Stores: Send + Sync + 'static {
 /// The real stores.
 pub(super) struct Both {
     pub db: binnacle_tsdb::Db,
+    /// Holds the exemplars.
+    pub api: binnacle_tsdb::http::Api,
     pub logs: binnacle_logs::Db,
     pub counters: Arc<Counters>,
 }
@@ -74,6 +79,11 @@ impl Stores for Both {
                 Ok(None)
             }
         }
+    }
+
+    fn exemplars(&self, exemplars: Vec<(Labels, Exemplar)>) {
+        self.counters.exemplars.add(exemplars.len() as u64);
+        self.api.add_exemplars(exemplars);
     }
 
     fn append(

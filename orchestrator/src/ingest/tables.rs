@@ -2,8 +2,8 @@
 
 use binnacle_logs::{Block, Position, Record};
 use binnacle_proto::Labels;
-use binnacle_proto::node::{BatchBody, LogBlock, SampleBlock, SeriesDef};
-use binnacle_tsdb::{Sample, SeriesRef};
+use binnacle_proto::node::{self, BatchBody, LogBlock, SampleBlock, SeriesDef};
+use binnacle_tsdb::{Exemplar, Sample, SeriesRef};
 
 use crate::config::Ingest as Settings;
 
@@ -21,12 +21,16 @@ pub(super) enum Refusal {
 pub(super) struct Content {
     pub samples: Vec<Sample>,
     pub blocks: Vec<Block>,
+    /// With the labels of their series.
+    pub exemplars: Vec<(Labels, Exemplar)>,
     /// Samples of series that the database cannot create now: the batch must come again.
     pub open_samples: u64,
     /// Samples of series that the database refuses for good.
     pub refused_samples: u64,
     /// Lines of streams whose labels are not acceptable.
     pub refused_lines: u64,
+    /// Exemplars whose labels are not acceptable.
+    pub refused_exemplars: u64,
 }
 
 /// What became of a series definition.
@@ -71,6 +75,9 @@ impl Tables {
         }
         for block in body.logs {
             self.add_lines(node, block, &mut content, settings)?;
+        }
+        for exemplar in body.exemplars {
+            self.add_exemplar(&exemplar, &mut content, settings)?;
         }
         Ok(content)
     }
@@ -199,6 +206,26 @@ impl Tables {
             end: block.end_offset,
         });
         content.blocks.push(Block { labels, position, records });
+        Ok(())
+    }
+
+    /// What is not acceptable of an exemplar is left out: it is worth less than the batch.
+    fn add_exemplar(
+        &self,
+        exemplar: &node::Exemplar,
+        content: &mut Content,
+        settings: &Settings,
+    ) -> Result<(), Refusal> {
+        let series = self.labels(&exemplar.series_symbols, settings)?;
+        let pairs = exemplar.labels.chunks_exact(2).map(|pair| (pair[0].as_str(), pair[1].as_str()));
+        let own = Labels::from_pairs(pairs);
+        match (series, own) {
+            (Ok(series), Ok(labels)) if exemplar.labels.len() <= 2 * settings.max_labels => {
+                let exemplar = Exemplar { labels, value: exemplar.value, t_ms: exemplar.timestamp_ms };
+                content.exemplars.push((series, exemplar));
+            }
+            _ => content.refused_exemplars += 1,
+        }
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use binnacle_logs::Block;
 use binnacle_proto::Labels;
 use binnacle_proto::node::node_client::NodeClient;
 use binnacle_proto::node::{BatchBody, SampleBlock, SeriesDef};
-use binnacle_tsdb::{Sample, SeriesRef};
+use binnacle_tsdb::{Exemplar, Sample, SeriesRef};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -25,6 +25,7 @@ struct Fake {
     /// Batches with this value are stored only when the semaphore lets them.
     slow: Mutex<Option<(f64, Arc<Semaphore>)>>,
     stored: Mutex<Vec<f64>>,
+    exemplars: Mutex<Vec<(Labels, Exemplar)>>,
     series: Mutex<HashMap<Labels, u64>>,
     /// Series that are not known any more.
     forgotten: Mutex<Vec<SeriesRef>>,
@@ -35,6 +36,10 @@ impl Stores for Fake {
         let mut series = self.series.lock();
         let next = series.len() as u64;
         Ok(Some(SeriesRef(*series.entry(labels.clone()).or_insert(next))))
+    }
+
+    fn exemplars(&self, exemplars: Vec<(Labels, Exemplar)>) {
+        self.exemplars.lock().extend(exemplars);
     }
 
     fn append(
@@ -280,4 +285,36 @@ async fn streams_are_bounded() {
     let status = client.push(tokio_stream::pending()).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(status.message().contains("ingest.max_streams"), "{}", status.message());
+}
+
+#[tokio::test]
+async fn exemplars_are_kept_with_their_batch_and_bad_ones_do_not_hold_it_up() {
+    let server = server(Settings::default()).await;
+    let mut agent = Agent::connect(&server).await;
+    let exemplar = |labels: &[&str]| binnacle_proto::node::Exemplar {
+        series_symbols: vec![0, 1],
+        labels: labels.iter().map(|text| (*text).to_owned()).collect(),
+        value: 0.5,
+        timestamp_ms: 7,
+    };
+    let body = BatchBody {
+        symbols: vec!["__name__".into(), "x".into()],
+        exemplars: vec![
+            exemplar(&["trace_id", "abc"]),
+            exemplar(&["a", "1", "a", "2"]),
+            exemplar(&["", "1"]),
+        ],
+        ..BatchBody::default()
+    };
+    agent.send(of(1, &body)).await;
+    agent.acked(1).await;
+    let pair = |name, value| Labels::from_pairs([(name, value)]).unwrap();
+    let kept = Exemplar { labels: pair("trace_id", "abc"), value: 0.5, t_ms: 7 };
+    assert_eq!(*server.fake.exemplars.lock(), [(pair("__name__", "x"), kept)]);
+    assert_eq!(server.counters.exemplars_refused.get(), 2);
+    // A symbol that is not there is a broken stream, in exemplars as elsewhere.
+    let mut wrong = body;
+    (wrong.symbols, wrong.exemplars[0].series_symbols) = (Vec::new(), vec![0, 9]);
+    agent.send(of(2, &wrong)).await;
+    assert_eq!(agent.answer().await.unwrap_err().code(), Code::InvalidArgument);
 }

@@ -11,6 +11,8 @@ use crate::authority::{Gate, Peer};
 
 /// Longest node name, in bytes: that of a Kubernetes object.
 pub(crate) const MAX_NODE_NAME: usize = 253;
+/// Most targets in one report; its bytes are bounded as those of every message.
+const MAX_TARGETS: usize = 20_000;
 /// Most pods in one report.
 const MAX_PODS: usize = 10_000;
 
@@ -119,6 +121,12 @@ impl Control {
             Some(report::What::Pods(pods)) => registry.report_pods(name, *stream, pods.pods),
             Some(report::What::Result(result)) => registry.report_result(name, *stream, result),
             Some(report::What::Event(event)) => registry.report_event(name, *stream, event),
+            Some(report::What::Targets(targets)) if targets.targets.len() > MAX_TARGETS => {
+                return Err(Status::resource_exhausted(format!(
+                    "more than {MAX_TARGETS} targets in one report"
+                )));
+            }
+            Some(report::What::Targets(targets)) => registry.report_targets(name, *stream, targets),
             Some(report::What::Hello(_)) | None => registry.seen(name),
         }
         Ok(())

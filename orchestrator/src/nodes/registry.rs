@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use binnacle_proto::node::{
-    AssignedPods, Command, CommandResult, NodeEvent, NodeHello, PodSpec, PodStatus, command,
+    AssignedPods, Command, CommandResult, NodeEvent, NodeHello, PodSpec, PodStatus, ScrapeTargets, command,
 };
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -45,6 +45,8 @@ struct Inner {
 #[derive(Default)]
 struct Entry {
     node: Node,
+    /// What its agent scrapes.
+    targets: Arc<ScrapeTargets>,
     /// What the node should run; `None` until somebody decided, which is not the same as nothing.
     assigned: Option<Vec<PodSpec>>,
     link: Option<Link>,
@@ -182,7 +184,10 @@ impl Registry {
         }
         let entry = table.entry(name.to_owned()).or_insert_with(|| named(name));
         let restarted = entry.node.session != hello.session;
-        entry.node.pods = if restarted { None } else { entry.node.pods.take() };
+        if restarted {
+            // A new agent says anew what it has, if it has anything.
+            (entry.node.pods, entry.targets) = (None, Arc::default());
+        }
         entry.node.capacity = hello.capacity.unwrap_or_default();
         entry.node.labels = hello.labels.into_iter().collect();
         entry.node.connected = true;
@@ -223,6 +228,21 @@ impl Registry {
                 tracing::warn!(node = name, command = result.id, error = result.error, "a command failed");
             }
         });
+    }
+
+    /// Takes what the agent of a node scrapes.
+    pub(crate) fn report_targets(&self, name: &str, stream: u64, targets: ScrapeTargets) {
+        if targets.left_out > 0 {
+            tracing::debug!(node = name, left_out = targets.left_out, "not all targets are reported");
+        }
+        self.with_current(name, stream, |entry| entry.targets = Arc::new(targets));
+    }
+
+    /// What all agents scrape: node, whether it is connected, targets.
+    pub(crate) fn targets(&self) -> Vec<(String, bool, Arc<ScrapeTargets>)> {
+        let table = self.0.table.lock();
+        let of = |entry: &Entry| (entry.node.name.clone(), entry.node.connected, entry.targets.clone());
+        table.values().map(of).collect()
     }
 
     /// Takes an event.

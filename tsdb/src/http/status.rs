@@ -1,4 +1,4 @@
-//! What the server is and does: `status/…`, `targets`.
+//! What the server is and does: `status/…`.
 
 use axum::extract::State;
 use jiff::Timestamp;
@@ -98,29 +98,9 @@ pub fn replay_status(progress: &ReplayProgress) -> serde_json::Value {
     })
 }
 
-/// `GET /api/v1/targets`: nothing is scraped by the server itself, agents push.
-pub(super) async fn targets() -> Outcome {
-    success(&json!({ "activeTargets": [], "droppedTargets": [], "droppedTargetCounts": {} }))
-}
-
-/// `GET /api/v1/targets/metadata`: see [`targets`].
-pub(super) async fn target_metadata(params: Params) -> Outcome {
-    params.limit("limit")?;
-    if let Some(selector) = params.one("match_target") {
-        crate::promql::parse_selector(selector)
-            .map_err(|error| ApiError::parameter("match_target", error))?;
-    }
-    success(&[(); 0])
-}
-
 /// `GET /api/v1/notifications`: the server has nothing to tell its own page.
 pub(super) async fn notifications() -> Outcome {
     success(&[(); 0])
-}
-
-/// `GET /api/v1/scrape_pools`: see [`targets`].
-pub(super) async fn scrape_pools() -> Outcome {
-    success(&json!({ "scrapePools": [] }))
 }
 
 /// Milliseconds since the epoch as RFC 3339 in UTC.

@@ -1,9 +1,11 @@
 //! Series that come, change, end and come again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use binnacle_proto::is_stale;
 
+use super::super::body::Body;
 use super::super::config::Job;
 use super::super::exposition::Format;
 use super::super::relabel::{Rule, Written};
@@ -24,7 +26,9 @@ fn cache() -> Cache {
 type Shown = Vec<(i64, String, Option<f64>)>;
 
 fn take(cache: &mut Cache, target: &Target, text: &str, t_ms: i64) -> Result<(Shown, Counts), Failure> {
-    let fetched = Fetched { format: Format::Text, body: text.as_bytes().to_vec() };
+    let mut body = Body::new(&Room::new(1 << 20), (1 << 20, "of the test"));
+    body.extend(text.as_bytes()).unwrap();
+    let fetched = Fetched { format: Format::Text, body };
     let mut counts = Counts::default();
     let rounds = cache.take(target, &fetched, t_ms, &mut counts)?;
     Ok((shown(rounds), counts))
@@ -70,6 +74,19 @@ fn a_failed_scrape_ends_all_and_takes_nothing() {
     assert!(cache.end(30).samples.is_empty(), "they end once");
     let (back, counts) = take(&mut cache, &target, "a 1\nb 2\n", 40).unwrap();
     assert_eq!((back.len(), counts.added), (2, 0));
+}
+
+#[test]
+fn what_a_failed_scrape_brought_holds_no_room() {
+    let (target, mut cache) = (target(|_| ()), cache());
+    take(&mut cache, &target, "a 1\n", 10).unwrap();
+    for round in 0..200 {
+        take(&mut cache, &target, &format!("a 1\nb{{run=\"{round}\"}} 1\nb two\n"), 20).unwrap_err();
+        cache.end(20);
+    }
+    assert_eq!((cache.lines.len(), cache.room.used(), cache.by_labels.len()), (1, 1, 1));
+    let (again, counts) = take(&mut cache, &target, "a 1\nb{run=\"0\"} 1\n", 30).unwrap();
+    assert_eq!((again.len(), counts.added), (2, 1));
 }
 
 #[test]
@@ -122,4 +139,28 @@ fn every_limit_fails_the_scrape_by_its_name() {
     let room = Room::new(1);
     let failure = take(&mut Cache::new(room.clone()), &target(|_| ()), long, 10).unwrap_err();
     assert_eq!((failure.name, room.used()), ("max_series", 0), "room is given back");
+}
+
+#[test]
+fn an_exemplar_is_taken_once_and_a_bad_one_counted() {
+    let (target, mut cache) = (target(|_| ()), cache());
+    let mut take = |line: &str, t_ms: i64| {
+        let mut body = Body::new(&Room::new(1 << 20), (1 << 20, "of the test"));
+        body.extend(format!("# TYPE a counter\n{line}\n# EOF\n").as_bytes()).unwrap();
+        let fetched = Fetched { format: Format::OpenMetrics, body };
+        let mut counts = Counts::default();
+        let rounds = cache.take(&target, &fetched, t_ms, &mut counts).unwrap();
+        let shown =
+            rounds[0].exemplars.iter().map(|e| format!("{} {} {} {}", e.series, e.labels, e.value, e.t_ms));
+        (shown.collect::<Vec<_>>(), counts.bad_exemplars)
+    };
+    let series = r#"a_total{instance="h:1", job="j", x="1"}"#;
+    let first = r#"a_total{x="1"} 1 # {trace_id="abc",span="\"1"} 0.5 1.5"#;
+    assert_eq!(take(first, 10), (vec![format!(r#"{series} {{span="\"1", trace_id="abc"}} 0.5 1500"#)], 0));
+    assert_eq!(take(first, 20), (vec![], 0));
+    assert_eq!(take(r#"a_total{x="1"} 2 # {} 2"#, 30), (vec![format!("{series} {{}} 2 30")], 0));
+    assert_eq!(take(r#"a_total{x="1"} 2 # {} 2"#, 40), (vec![], 0));
+    let long = format!(r#"a_total{{x="1"}} 2 # {{trace_id="{}"}} 2"#, "x".repeat(128));
+    assert_eq!(take(&long, 50), (vec![], 1));
+    assert_eq!(take(r#"a_total{x="1"} 2 # {a="1",a="2"} 2"#, 60), (vec![], 1));
 }

@@ -45,7 +45,9 @@ fn question(url: &str) -> Question {
         compression: true,
         follow_redirects: true,
         authorization: Some("Bearer x".to_owned()),
+        tls: Arc::default(),
         max_body: (1000, "body_size_limit"),
+        room: Room::new(1 << 20),
         fallback: None,
     }
 }
@@ -58,7 +60,7 @@ async fn asks_as_prometheus_asks_and_comes_again_when_the_connection_was_closed(
     let mut client = Client::default();
     for expected in [b"a 1\n", b"a 2\n"] {
         let fetched = client.fetch(&question(&url)).await.unwrap();
-        assert_eq!((fetched.body.as_slice(), fetched.format), (expected.as_slice(), Format::Text));
+        assert_eq!((fetched.body.bytes(), fetched.format), (expected.as_slice(), Format::Text));
     }
     let requests = served.await.unwrap();
     for line in [
@@ -85,7 +87,7 @@ async fn a_body_may_be_compressed_but_not_a_bomb() {
     let (url, _served) = serve(vec![answer(head, &gzip(b"# EOF\n")), answer(head, &bomb)]).await;
     let mut client = Client::default();
     let fetched = client.fetch(&question(&url)).await.unwrap();
-    assert_eq!((fetched.body.as_slice(), fetched.format), (b"# EOF\n".as_slice(), Format::OpenMetrics));
+    assert_eq!((fetched.body.bytes(), fetched.format), (b"# EOF\n".as_slice(), Format::OpenMetrics));
     let failure = client.fetch(&question(&url)).await.unwrap_err();
     assert!(failure.name == "body_size" && failure.text.contains("body_size_limit"), "{failure:?}");
 }
@@ -103,9 +105,9 @@ async fn what_is_not_an_exposition_is_named() {
             "",
         ),
         (
-            b"HTTP/1.1 302 Found\r\nLocation: https://x/\r\nContent-Length: 0\r\n\r\n".to_vec(),
+            b"HTTP/1.1 302 Found\r\nLocation: ftp://x/\r\nContent-Length: 0\r\n\r\n".to_vec(),
             "redirect",
-            "https",
+            "ftp",
         ),
     ];
     for (bytes, name, part) in cases {
@@ -115,6 +117,31 @@ async fn what_is_not_an_exposition_is_named() {
     }
     let closed = Client::default().fetch(&question("http://127.0.0.1:1/metrics")).await.unwrap_err();
     assert_eq!(closed.name, "connection");
+}
+
+#[tokio::test]
+async fn credentials_are_for_the_first_origin_only() {
+    let moved =
+        |to: &str| format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n").into_bytes();
+    let (other, stranger) = serve(vec![answer(TEXT, b"a 1\n")]).await;
+    let (url, served) = serve(vec![moved("/elsewhere"), moved(&other)]).await;
+    assert!(Client::default().fetch(&question(&url)).await.is_ok());
+    let asked = served.await.unwrap();
+    assert!(asked.len() == 2 && asked.iter().all(|request| request.contains("authorization: Bearer x")));
+    let told = stranger.await.unwrap().remove(0);
+    assert!(told.starts_with("GET /metrics ") && !told.contains("authorization"), "{told}");
+}
+
+#[tokio::test]
+async fn answers_share_their_memory() {
+    let (url, _served) = serve(vec![answer(TEXT, b"a 1\n"), answer(TEXT, b"a 1\n")]).await;
+    let mut question = question(&url);
+    question.room = Room::new(6);
+    let first = Client::default().fetch(&question).await.unwrap();
+    let failure = Client::default().fetch(&question).await.unwrap_err();
+    assert_eq!(failure.name, "memory", "{failure:?}");
+    drop(first);
+    assert_eq!(question.room.used(), 0);
 }
 
 #[tokio::test]

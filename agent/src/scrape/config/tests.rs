@@ -58,7 +58,7 @@ scrape_configs:
     assert_eq!((files.relabel.len(), files.metric_relabel.len()), (1, 1));
     let found = files.discovered(&Labels::from_pairs([("__address__", "h:1")]).unwrap());
     assert_eq!(found.get("__param_module"), Some("http_2xx"));
-    assert_eq!(found.get("__scrape_interval__"), Some("90s"));
+    assert_eq!(found.get("__scrape_interval__"), Some("1m30s"));
 }
 
 #[test]
@@ -66,7 +66,11 @@ fn what_cannot_be_done_is_refused_with_its_line() {
     for (text, line, part) in [
         ("scrape_configs:\n  - job_name: a\n    nonsense: 1\n", 3, "nonsense"),
         ("scrape_configs:\n  - job_name: a\n    kubernetes_sd_configs: []\n", 3, "kubernetes_sd_configs"),
-        ("scrape_configs:\n  - job_name: a\n    scheme: https\n", 3, "https"),
+        ("scrape_configs:\n  - job_name: a\n    scheme: ftp\n", 3, "https"),
+        ("scrape_configs:\n  - job_name: a\n    tls_config: { cert_file: x }\n", 3, "go together"),
+        ("scrape_configs:\n  - job_name: a\n    tls_config: { server_name: 'a b' }\n", 3, "server_name"),
+        ("scrape_configs:\n  - job_name: a\n    tls_config:\n      min_version: TLS9\n", 4, "TLS13"),
+        ("scrape_configs:\n  - job_name: a\n    scrape_interval: 2y\n", 3, "year"),
         ("scrape_configs:\n  - job_name: a\n    scrape_interval: 5\n", 3, "duration"),
         ("scrape_configs:\n  - job_name: a\n  - job_name: a\n", 3, "twice"),
         ("scrape_configs:\n  - job_name: a\n    scrape_interval: 5s\n    scrape_timeout: 6s\n", 4, "longer"),
@@ -89,6 +93,17 @@ fn what_cannot_be_done_is_refused_with_its_line() {
         let shown: Vec<String> = findings.iter().map(|f| format!("{}: {}", f.line, f.problem)).collect();
         assert!(findings[0].line == line && findings[0].problem.contains(part), "{text}: {shown:?}");
     }
+}
+
+#[test]
+fn what_is_wrong_in_global_is_found_once_with_and_without_jobs() {
+    for jobs in ["", "scrape_configs:\n  - job_name: a\n  - job_name: b\n"] {
+        let findings = parse(&format!("global:\n  scrape_interval: 5\n{jobs}")).unwrap_err();
+        assert_eq!((findings.len(), findings[0].line), (1, 2), "{findings:?}");
+    }
+    let jobs = parse("global: { scrape_timeout: 20s, sample_limit: 7 }\nscrape_configs:\n  - job_name: a\n")
+        .unwrap();
+    assert_eq!((jobs[0].timeout, jobs[0].limits.samples), (Duration::from_secs(20), 7));
 }
 
 #[test]

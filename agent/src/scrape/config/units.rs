@@ -1,5 +1,6 @@
 //! Durations and sizes as Prometheus writes them.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 /// Units of a duration in milliseconds, in the order in which they may be written.
@@ -13,7 +14,10 @@ const UNITS: [(&str, u64); 7] = [
     ("ms", 1),
 ];
 
-/// `1m30s`, `250ms`, `0`.
+/// Longest duration, in milliseconds: a scrape less often than once a year is a mistake.
+const MAX_MS: u64 = 366 * 86_400_000;
+
+/// `1m30s`, `250ms`, `0`; at most a year.
 pub(in crate::scrape) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a duration like 15s or 1m30s");
     if text == "0" {
@@ -31,13 +35,27 @@ pub(in crate::scrape) fn duration(text: &str) -> Result<Duration, String> {
         total = ms.and_then(|ms| total.checked_add(ms)).ok_or_else(wrong)?;
         rest = tail;
     }
+    if total > MAX_MS {
+        return Err(format!("{text:?} is longer than a year"));
+    }
     Ok(Duration::from_millis(total))
 }
 
-/// A duration as [`duration`] reads it.
+/// A duration as Prometheus writes it: years, weeks and days only where they fit exactly.
 pub(super) fn show(duration: Duration) -> String {
-    let ms = duration.as_millis();
-    if ms.is_multiple_of(1000) { format!("{}s", ms / 1000) } else { format!("{ms}ms") }
+    let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    if rest == 0 {
+        return "0s".to_owned();
+    }
+    let mut text = String::new();
+    for (unit, ms) in UNITS {
+        let is_exact_only = matches!(unit, "y" | "w" | "d");
+        if rest >= ms && (!is_exact_only || rest.is_multiple_of(ms)) {
+            let _ = write!(text, "{}{unit}", rest / ms);
+            rest %= ms;
+        }
+    }
+    text
 }
 
 /// `10MB`, `512KiB`, `1000B`, `0`: in Prometheus all of them count in powers of 1024.
@@ -68,10 +86,16 @@ mod tests {
         {
             assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
         }
-        for text in ["", "15", "s", "1s1m", "1.5s", "-1s", "1s ", "99999999999999999y"] {
+        for text in
+            ["", "15", "s", "1s1m", "1.5s", "-1s", "1s ", "99999999999999999y", "2y", "288230376151711744ms"]
+        {
             assert!(duration(text).is_err(), "{text}");
         }
-        assert_eq!(duration(&show(Duration::from_millis(1500))), Ok(Duration::from_millis(1500)));
+        for (ms, text) in
+            [(1500, "1s500ms"), (90_000, "1m30s"), (172_800_000, "2d"), (90_000_000, "25h"), (0, "0s")]
+        {
+            assert_eq!(show(Duration::from_millis(ms)), text);
+        }
         for (text, bytes) in [("0", 0), ("100B", 100), ("1KB", 1024), ("1.5MiB", 1_572_864)] {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }

@@ -3,13 +3,16 @@
 /// Reads a number as Go's `ParseFloat` does, without its hexadecimal forms and underscores.
 pub(super) fn parse(text: &str) -> Option<f64> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let lower = digits.to_ascii_lowercase();
-    let value = match lower.as_str() {
-        "inf" | "infinity" => f64::INFINITY,
+    let is = |word: &str| digits.eq_ignore_ascii_case(word);
+    let value = if digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+        digits.parse().ok()?
+    } else if is("inf") || is("infinity") {
+        f64::INFINITY
+    } else if is("nan") && digits.len() == text.len() {
         // Only without a sign.
-        "nan" if digits.len() == text.len() => return Some(f64::NAN),
-        _ if digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') => digits.parse().ok()?,
-        _ => return None,
+        return Some(f64::NAN);
+    } else {
+        return None;
     };
     Some(if text.starts_with('-') { -value } else { value })
 }

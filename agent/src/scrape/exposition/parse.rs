@@ -1,7 +1,7 @@
 //! Walks over an exposition, sample by sample. Label sets are only checked here, not built: of a series
 //! that is known already, nothing more is needed.
 
-use super::{Exposed, Format, Kind, Malformed, float};
+use super::{Exposed, ExposedExemplar, Format, Kind, Malformed, float};
 
 /// Longest piece of a bad line that an error shows, in characters.
 const SHOWN: usize = 40;
@@ -168,7 +168,7 @@ impl<'a> Parser<'a> {
         let key = &self.text[begin..self.at];
         self.gap("a value")?;
         let value = self.number("the value")?;
-        let mut exposed = Exposed { key, kind: self.kind, value, t_ms: None, exemplar: false };
+        let mut exposed = Exposed { key, kind: self.kind, value, t_ms: None, exemplar: None };
         match self.format {
             Format::Text => {
                 self.blanks();
@@ -184,8 +184,7 @@ impl<'a> Parser<'a> {
                 }
                 if self.text[self.at..].starts_with(" # ") {
                     self.at += 3;
-                    self.exemplar()?;
-                    exposed.exemplar = true;
+                    exposed.exemplar = Some(self.exemplar()?);
                 }
             }
         }
@@ -244,19 +243,21 @@ impl<'a> Parser<'a> {
     }
 
     /// `{label="value"} value [timestamp]` behind a sample.
-    fn exemplar(&mut self) -> Result<()> {
+    fn exemplar(&mut self) -> Result<ExposedExemplar<'a>> {
         if self.peek() != Some(b'{') {
             return Err(self.wrong("an exemplar's labels are expected"));
         }
-        let mut named = true;
+        let (begin, mut named) = (self.at, true);
         self.labels(&mut named)?;
+        let labels = &self.text[begin..self.at];
         self.gap("the exemplar's value")?;
-        self.number("the exemplar's value")?;
+        let value = self.number("the exemplar's value")?;
+        let mut t_ms = None;
         if self.peek() == Some(b' ') {
             self.at += 1;
-            self.seconds()?;
+            t_ms = Some(self.seconds()?);
         }
-        Ok(())
+        Ok(ExposedExemplar { labels, value, t_ms })
     }
 
     /// The blanks before a value: any number in text, one in OpenMetrics.

@@ -2,25 +2,42 @@
 
 use binnacle_proto::{Labels, LabelsBuilder};
 
-use super::{Exposed, Kind, float};
+use super::{Exposed, ExposedExemplar, Kind, float};
 
 /// The labels of a sample, the metric's name among them.
 ///
 /// # Errors
 /// When a label is given twice, or one is called `__name__`.
 pub(in crate::scrape) fn series(exposed: &Exposed<'_>) -> Result<Labels, String> {
-    let (name, mut rest) = match exposed.key.split_once('{') {
-        Some((name, rest)) => (name.trim_end(), rest),
-        None => (exposed.key, "}"),
+    let (name, braces) = match exposed.key.find('{') {
+        Some(at) => (exposed.key[..at].trim_end(), &exposed.key[at..]),
+        None => (exposed.key, ""),
     };
     let mut pairs: Vec<(String, String)> = Vec::new();
     if !name.is_empty() {
         pairs.push(("__name__".to_owned(), name.to_owned()));
     }
+    read(braces, exposed.kind, &mut pairs);
+    Labels::from_pairs(pairs).map_err(|e| e.to_string())
+}
+
+/// The labels of an exemplar.
+///
+/// # Errors
+/// When one is given twice.
+pub(in crate::scrape) fn exemplar_labels(exemplar: &ExposedExemplar<'_>) -> Result<Labels, String> {
+    let mut pairs = Vec::new();
+    read(exemplar.labels, Kind::Other, &mut pairs);
+    Labels::from_pairs(pairs).map_err(|e| e.to_string())
+}
+
+/// What stands in braces, as pairs.
+fn read(braces: &str, kind: Kind, pairs: &mut Vec<(String, String)>) {
+    let mut rest = braces.strip_prefix('{').unwrap_or(braces);
     loop {
         rest = rest.trim_start_matches([' ', '\t', ',']);
         if rest.starts_with('}') || rest.is_empty() {
-            break;
+            return;
         }
         let label;
         (label, rest) = if rest.starts_with('"') {
@@ -36,7 +53,7 @@ pub(in crate::scrape) fn series(exposed: &Exposed<'_>) -> Result<Labels, String>
         };
         let value_text;
         (value_text, rest) = quoted(value.trim_start_matches([' ', '\t']));
-        let normal = match (exposed.kind, label.as_str()) {
+        let normal = match (kind, label.as_str()) {
             (Kind::Histogram, "le") | (Kind::Summary, "quantile") => {
                 float::parse(&value_text).map(float::canonical)
             }
@@ -44,7 +61,6 @@ pub(in crate::scrape) fn series(exposed: &Exposed<'_>) -> Result<Labels, String>
         };
         pairs.push((label, normal.unwrap_or(value_text)));
     }
-    Labels::from_pairs(pairs).map_err(|e| e.to_string())
 }
 
 /// The text in quotes that `rest` begins with, without its escapes, and what follows it.

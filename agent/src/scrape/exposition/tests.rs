@@ -77,7 +77,7 @@ fn open_metrics_with_exemplars_created_lines_and_its_end() {
     let mut parser = Parser::new(text.as_bytes(), Format::OpenMetrics).unwrap();
     let mut exemplars = 0;
     while let Some(exposed) = parser.next().unwrap() {
-        exemplars += usize::from(exposed.exemplar);
+        exemplars += usize::from(exposed.exemplar.is_some());
     }
     assert_eq!(exemplars, 3);
     assert_eq!(names("# EOF", Format::OpenMetrics).len(), 0);
