@@ -6,6 +6,7 @@ mod parse;
 mod pods;
 mod scrape;
 mod tls;
+mod web;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use parse::{duration, optional_bytes, optional_cpu};
 pub use pods::Pods;
 pub use scrape::Scrape;
 pub use tls::Tls;
+pub use web::Web;
 
 /// Settings of the agent. Every field has a default; unknown fields are refused.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -54,6 +56,8 @@ pub struct Config {
     pub labels: BTreeMap<String, String>,
     /// Where to serve the agent's own `/metrics`; not at all when absent.
     pub http: Option<SocketAddr>,
+    /// TLS of that port.
+    pub web: Web,
     /// What becomes of the pods when the agent is told to stop.
     pub on_exit: OnExit,
     /// Labels of every container series beside those of the container itself. Dashboards made for
@@ -104,7 +108,8 @@ pub enum OnExit {
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Uplink {
-    /// Rounds of samples kept in memory before they go to the spool.
+    /// Rounds of samples that are kept in memory in any case; more of them while they are smaller than
+    /// `unacked_bytes` together. The others go to the spool.
     pub queue_rounds: usize,
     /// Most that is sent and not acknowledged, measured before compression.
     pub unacked_bytes: usize,
@@ -143,6 +148,7 @@ impl Default for Config {
             state_dir: "/var/lib/binnacle-agent".into(),
             labels: BTreeMap::new(),
             http: None,
+            web: Web::default(),
             on_exit: OnExit::default(),
             container_labels: labels.map(|(n, v)| (n.to_owned(), v.to_owned())).into(),
             node_job: "node-exporter".into(),
@@ -211,6 +217,7 @@ impl Config {
             ));
         }
         self.tls.check(&self.server)?;
+        self.web.check(self.http)?;
         // Pods run elsewhere, and links and positions name these folders: they must not depend on where
         // the agent was started.
         for (field, dir) in [("state_dir", &mut self.state_dir), ("pod_log_dir", &mut self.pod_log_dir)] {
@@ -241,6 +248,9 @@ impl Config {
         let scrape = &self.scrape;
         if scrape.max_targets == 0 || scrape.max_series == 0 || scrape.max_body_bytes == 0 {
             return Err(Error::config("scrape", "max_targets, max_series and max_body_bytes must not be 0"));
+        }
+        if scrape.max_bodies_bytes < scrape.max_body_bytes {
+            return Err(Error::config("scrape.max_bodies_bytes", "must not be less than max_body_bytes"));
         }
         if scrape.pod_job.is_empty() {
             return Err(Error::config("scrape.pod_job", "must not be empty"));

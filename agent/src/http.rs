@@ -1,10 +1,13 @@
 //! The agent's own HTTP port: `/metrics` about itself, and what the last round saw for a Prometheus
 //! that scrapes: `/metrics/node` (node_exporter's families) and `/metrics/cadvisor` (containers).
 
+mod secure;
+
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
@@ -12,10 +15,15 @@ use axum::routing::get;
 use binnacle_proto::{Labels, is_stale};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use crate::agent::Context;
 use crate::sample::Round;
+use secure::Tls;
+
+/// How long requests may go on when the agent ends.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// The media type of the Prometheus text format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -66,7 +74,11 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
 }
 
 /// Serves until shutdown.
+///
+/// # Errors
+/// When files of `[web]` cannot be used.
 pub(crate) async fn run(listener: TcpListener, context: Context) -> Result<(), Error> {
+    let tls = Tls::load(&context.config.web, &context.metrics)?;
     let (metrics, node, containers) = (context.metrics.clone(), context.last.clone(), context.last.clone());
     let text = |text: String| ([(CONTENT_TYPE, TEXT_FORMAT)], text);
     let is_node = |name: &str| name.starts_with("node_");
@@ -79,31 +91,37 @@ pub(crate) async fn run(listener: TcpListener, context: Context) -> Result<(), E
     let shutdown = context.shutdown.clone();
     // Not the whole context: it holds a sender of the uplink.
     drop(context);
-    let serve = axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned());
-    serve.await.map_err(|e| Error::io(Path::new("http"), e))
+    serve(listener, tls, router, shutdown).await
+}
+
+/// Serves until shutdown; whoever is not done soon after is cut off.
+async fn serve(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    router: Router,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let broken = |e| Error::io(Path::new("http"), e);
+    let tls = tls.map(Arc::new);
+    let (connections, accepting) = secure::connections(listener, tls.clone()).map_err(broken)?;
+    let serving = axum::serve(connections, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let following = async {
+        match &tls {
+            Some(tls) => tls.follow().await,
+            None => std::future::pending().await,
+        }
+    };
+    let end = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        served = serving.into_future() => served.map_err(broken),
+        () = accepting => Ok(()),
+        () = following => Ok(()),
+        () = end => Ok(()),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use binnacle_proto::STALE_NAN;
-
-    use super::*;
-    use crate::sample::Series;
-
-    #[test]
-    fn the_last_round_is_shown_without_the_labels_of_a_target() {
-        let series = |pairs: &[(&str, &str)]| Series::new(Labels::from_pairs(pairs.iter().copied()).unwrap());
-        let last = LastRound::default();
-        last.set(&Round {
-            t_ms: 1,
-            samples: vec![
-                (series(&[("__name__", "node_b"), ("path", "a\"\\\n"), ("job", "j"), ("z", "1")]), 1.5),
-                (series(&[("__name__", "node_a"), ("instance", "i")]), 2.0),
-                (series(&[("__name__", "node_gone")]), STALE_NAN),
-                (series(&[("__name__", "other")]), 2.0),
-            ],
-        });
-        let text = last.render(|name| name.starts_with("node_"));
-        assert_eq!(text, "node_a 2\nnode_b{path=\"a\\\"\\\\\\n\",z=\"1\"} 1.5\n");
-    }
-}
+mod tests;

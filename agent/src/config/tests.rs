@@ -83,5 +83,6 @@ fn what_types_cannot_check_is_refused_by_name() {
     refused(|c| c.interval = Duration::ZERO, "interval");
     refused(|c| c.cgroup_parent = "/a/../..".into(), "cgroup_parent");
     refused(|c| c.uplink.batch_bytes = 0, "batch_bytes");
+    refused(|c| c.scrape.max_bodies_bytes = 1, "max_bodies_bytes");
     refused(|c| c.uplink.backoff_max = Duration::ZERO, "backoff_max");
 }
