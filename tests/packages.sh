@@ -8,7 +8,7 @@ set -euo pipefail
 
 declare -A packages=(
   [build]="g++ clang libclang-dev make pkg-config ccache"
-  [test]="prometheus prometheus-node-exporter prometheus-alertmanager curl python3-venv containerd runc busybox-static"
+  [test]="prometheus prometheus-node-exporter prometheus-alertmanager curl python3-venv containerd runc busybox-static systemd"
   [cgroup2]="qemu-system-x86 busybox-static cpio"
 )
 

@@ -45,6 +45,8 @@ struct Metric {
     name: &'static str,
     labels: Vec<(&'static str, String)>,
     value: Value,
+    /// It ends when nobody holds it any more.
+    passing: bool,
 }
 
 /// All metrics of the process. Clones share them.
@@ -62,6 +64,17 @@ impl SelfMetrics {
         }
         let counter = Counter::default();
         metrics.push(Metric::new(name, labels, Value::Counter(counter.clone())));
+        counter
+    }
+
+    /// As [`SelfMetrics::counter`], of something that comes and goes: it is shown once more after its last holder is
+    /// gone, and then it ends.
+    pub(crate) fn passing_counter(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Counter {
+        let counter = self.counter(name, labels);
+        let mut metrics = self.0.lock();
+        for metric in metrics.iter_mut().filter(|metric| metric.is(name, labels)) {
+            metric.passing = true;
+        }
         counter
     }
 
@@ -85,7 +98,8 @@ impl SelfMetrics {
 
     /// Emits all of them as samples.
     pub(crate) fn emit(&self, scrape: &mut Scrape<'_>) {
-        for metric in self.0.lock().iter() {
+        let mut metrics = self.0.lock();
+        for metric in metrics.iter() {
             let mut labels = [("", ""); 4];
             let count = metric.labels.len().min(labels.len());
             for (slot, (name, value)) in labels.iter_mut().zip(&metric.labels) {
@@ -93,6 +107,7 @@ impl SelfMetrics {
             }
             scrape.emit(metric.name, &labels[..count], metric.value.get());
         }
+        metrics.retain(|metric| !metric.passing || metric.value.is_held());
     }
 
     /// The Prometheus text format.
@@ -118,7 +133,8 @@ impl SelfMetrics {
 
 impl Metric {
     fn new(name: &'static str, labels: &[(&'static str, &str)], value: Value) -> Self {
-        Self { name, labels: labels.iter().map(|(n, v)| (*n, (*v).to_owned())).collect(), value }
+        let labels = labels.iter().map(|(n, v)| (*n, (*v).to_owned())).collect();
+        Self { name, labels, value, passing: false }
     }
 
     fn is(&self, name: &str, labels: &[(&'static str, &str)]) -> bool {
@@ -128,6 +144,12 @@ impl Metric {
 }
 
 impl Value {
+    /// Whether anybody but the list has it.
+    fn is_held(&self) -> bool {
+        let (Self::Counter(Counter(shared)) | Self::Gauge(Gauge(shared))) = self;
+        Arc::strong_count(shared) > 1
+    }
+
     fn get(&self) -> f64 {
         match self {
             Self::Counter(counter) => counter.get() as f64,
@@ -155,5 +177,29 @@ mod tests {
              # TYPE binnacle_agent_queue_rounds gauge\n\
              binnacle_agent_queue_rounds 1.5\n"
         );
+    }
+
+    #[test]
+    fn what_nobody_holds_any_more_is_shown_once_more_and_ends() {
+        let metrics = SelfMetrics::default();
+        let mut page = crate::sample::Page::new(binnacle_proto::LabelsBuilder::new());
+        let mut values = || {
+            let mut samples = Vec::new();
+            let mut scrape = page.scrape(&mut samples);
+            metrics.emit(&mut scrape);
+            scrape.finish();
+            samples.into_iter().map(|(_, value)| value).collect::<Vec<_>>()
+        };
+        let first = metrics.passing_counter("binnacle_agent_x_total", &[("pod", "a")]);
+        let second = metrics.passing_counter("binnacle_agent_x_total", &[("pod", "a")]);
+        metrics.counter("binnacle_agent_y_total", &[]).add(1);
+        drop(first);
+        assert_eq!(values(), [0.0, 1.0]);
+        second.add(5);
+        drop(second);
+        assert_eq!(values(), [5.0, 1.0]);
+        let last = values();
+        assert!(last.len() == 2 && last[0] == 1.0 && binnacle_proto::is_stale(last[1]), "{last:?}");
+        assert!(!metrics.render().contains("x_total"));
     }
 }

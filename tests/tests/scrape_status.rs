@@ -144,10 +144,9 @@ async fn targets_and_exemplars_are_those_of_prometheus() -> Result<()> {
         data["activeTargets"].as_array().is_some_and(|all| all.len() == 3) && health("good") && health("gone")
     };
     for (name, of) in [("our", &ours), ("their", &theirs)] {
-        let there = until(&format!("{name} targets"), PATIENCE, || async {
-            of.get("targets").await.is_ok_and(|data| settled(&data)).then_some(())
-        });
-        there.await.with_context(|| format!("{}\n{}", agent.log(), peer.output()))?;
+        let what = format!("{name} targets");
+        let there = || async { of.get("targets").await.is_ok_and(|data| settled(&data)).then_some(()) };
+        until(&what, PATIENCE, there).await.with_context(|| format!("{}\n{}", agent.log(), peer.output()))?;
     }
     for path in [
         "targets?scrapePool=good",

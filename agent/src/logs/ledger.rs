@@ -24,7 +24,8 @@ pub(super) struct Ledger {
 impl Ledger {
     pub(super) fn of(metrics: &SelfMetrics, namespace: &str, pod: &str, container: &str) -> Self {
         let labels = [("namespace", namespace), ("pod", pod), ("container", container)];
-        let counter = |name| metrics.counter(name, &labels);
+        // They end with the last group of the container.
+        let counter = |name| metrics.passing_counter(name, &labels);
         Self {
             lines_read: counter("binnacle_agent_log_lines_read_total"),
             bytes_read: counter("binnacle_agent_log_bytes_read_total"),

@@ -47,6 +47,8 @@ pub(super) struct Tailer {
     setup: Setup,
     checkpoint: Checkpoint,
     groups: BTreeMap<String, Group>,
+    /// Names of Docker's containers.
+    docker: engine::Names,
     acked: Acked,
     buffer: Vec<u8>,
     /// The group whose turn it is.
@@ -61,6 +63,7 @@ impl Tailer {
             checkpoint: Checkpoint::open(&setup.checkpoint)?,
             setup,
             groups: BTreeMap::new(),
+            docker: engine::Names::default(),
             acked: Acked::default(),
             buffer: Vec::new(),
             turn: String::new(),
@@ -117,12 +120,13 @@ impl Tailer {
             .into_iter()
             .filter_map(|key| key.strip_prefix("docker/").map(str::to_owned));
         let found: Vec<String> = known.chain(names(&dir)).collect();
+        self.docker.keep(|dir| dir.exists());
         for id in found {
             let key = format!("docker/{id}");
             if self.groups.contains_key(&key) {
                 continue;
             }
-            let Some(name) = engine::docker_name(&dir.join(&id)) else {
+            let Some(name) = self.docker.of(&dir.join(&id)) else {
                 if !dir.join(&id).exists() {
                     self.checkpoint.set(&key, Vec::new());
                 }
