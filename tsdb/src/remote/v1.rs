@@ -54,7 +54,10 @@ fn series(message: &[u8], intake: &Intake, batch: &mut Batch) -> Result<(), Deco
     }
     let block =
         if scattered { Cow::Owned(gathered(message)?) } else { Cow::Borrowed(&message[..labels_end]) };
-    if let (false, Ok(series)) = (exemplars.is_empty(), labels(&block)?) {
+    // Labels are costly to read, and those of a known series are not needed otherwise.
+    if !exemplars.is_empty()
+        && let Ok(series) = labels(&block)?
+    {
         for one in exemplars {
             batch.exemplars.extend(exemplar(one)?.map(|exemplar| (series.clone(), exemplar)));
         }
