@@ -107,7 +107,12 @@ async fn main() {
     let streams: u64 = args.next().and_then(|arg| arg.parse().ok()).unwrap_or(100);
     let dir = tempfile::tempdir().expect("a temporary folder");
     let db = Db::open(Config { dir: dir.path().join("logs"), ..Config::default() }).expect("the store opens");
-    let router = http::router(db.clone(), http::Limits::default(), Arc::new(|| NOW));
+    let router = http::router(
+        db.clone(),
+        http::Limits::default(),
+        Arc::new(|| NOW),
+        tokio::runtime::Handle::current(),
+    );
     let mut noise = Noise(42);
     let (mut sent, mut lines, mut used, mut wall, mut time) =
         (0usize, 0u64, 0.0, 0.0, NOW - 3_000_000_000_000);

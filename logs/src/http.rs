@@ -25,6 +25,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use parking_lot::Mutex;
 use serde::Deserialize;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_http::compression::CompressionLayer;
 
@@ -76,18 +77,21 @@ pub(crate) struct Api {
     /// Room for pushes, in KiB.
     decoding: Arc<Semaphore>,
     queries: Arc<Semaphore>,
+    /// Whose blocking threads run the queries.
+    query_threads: Handle,
     tails: Arc<Semaphore>,
     /// Delete requests so far, as they are listed.
     deletes: Arc<Mutex<Vec<serde_json::Value>>>,
 }
 
-/// The routes under `/loki/api/v1/` (and `/otlp/v1/logs`, `/ready`), to be merged into the server's own.
-pub fn router(db: Db, limits: Limits, clock: Clock) -> Router {
+/// The routes under `/loki/api/v1/` (and `/otlp/v1/logs`, `/ready`), to be merged into the server's own. Queries
+/// run on the blocking threads of the runtime `query_threads`.
+pub fn router(db: Db, limits: Limits, clock: Clock, query_threads: Handle) -> Router {
     let queries = Arc::new(Semaphore::new(limits.max_concurrent_queries.max(1)));
     let tails = Arc::new(Semaphore::new(limits.max_tails));
     let decoding = Arc::new(Semaphore::new((limits.max_decoding_bytes >> 10).max(1)));
-    let deletes = Arc::default();
-    let api = Api { db, limits: Arc::new(limits), clock, decoding, queries, tails, deletes };
+    let (limits, deletes) = (Arc::new(limits), Arc::default());
+    let api = Api { db, limits, clock, decoding, queries, query_threads, tails, deletes };
     let routes = Router::new()
         .route("/push", post(push::push))
         .route("/query", get(query::instant).post(query::instant))
@@ -165,7 +169,7 @@ impl Api {
     ) -> Result<T, Failure> {
         let permit = self.queries.clone().acquire_owned().await;
         let db = self.db.clone();
-        let done = tokio::task::spawn_blocking(move || {
+        let done = self.query_threads.spawn_blocking(move || {
             let result = work(&db);
             drop(permit);
             result

@@ -32,7 +32,7 @@ fn server(config: Config) -> Server {
     let clock = Arc::new(move || clock.load(Ordering::SeqCst));
     // Pushes come one at a time, whatever is sent at once.
     let limits = http::Limits { max_decoding_bytes: 64 << 10, ..http::Limits::default() };
-    let router = http::router(db.clone(), limits, clock);
+    let router = http::router(db.clone(), limits, clock, tokio::runtime::Handle::current());
     Server { db, router, now, _dir: dir }
 }
 

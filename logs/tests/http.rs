@@ -25,7 +25,15 @@ fn server(derive_service_name: bool) -> Server {
         Config { dir: dir.path().join("logs"), reserve_bytes: 0, derive_service_name, ..Config::default() };
     let limits =
         http::Limits { max_push_bytes: 1 << 20, max_decoded_bytes: 4 << 20, ..http::Limits::default() };
-    Server { router: http::router(Db::open(config).unwrap(), limits, Arc::new(|| NOW)), _dir: dir }
+    Server {
+        router: http::router(
+            Db::open(config).unwrap(),
+            limits,
+            Arc::new(|| NOW),
+            tokio::runtime::Handle::current(),
+        ),
+        _dir: dir,
+    }
 }
 
 impl Server {

@@ -1,4 +1,4 @@
-//! Noise and damaged input at every entrance: an answer or a refusal, never a panic, never memory without
+//! Noise and damaged input at decoders, parsers and endpoints: an answer or a refusal, never a panic, never memory without
 //! measure. `BINNACLE_FUZZ_SECONDS` is the time for each entrance (1), `BINNACLE_FUZZ_SEED` what is fed;
 //! `make fuzz` takes longer and another seed each time.
 
@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use binnacle_tests::client::http_client;
-use binnacle_tests::fuzz::{Inputs, peak_memory, run};
+use binnacle_tests::fuzz::{Inputs, run};
 use binnacle_tests::metrics_server::{MetricsServer, now_ms};
+use binnacle_tests::usage::Memory;
 
 /// More than the largest record that may be unpacked, and what a few decoded copies of it take.
 const MEMORY: u64 = 1 << 30;
@@ -36,7 +37,8 @@ fn decoders_and_parsers() {
         }
     }
     assert!(failed.is_empty(), "{}", failed.join("\n"));
-    assert!(peak_memory() < MEMORY, "{} bytes of memory were in use", peak_memory());
+    let peak = Memory::of(std::process::id()).unwrap().peak;
+    assert!(peak < MEMORY, "{peak} bytes of memory were in use");
 }
 
 /// A request of one kind, and valid bodies to begin from.
@@ -112,7 +114,12 @@ async fn endpoints_answer_whatever_they_are_sent() {
     let config = binnacle_logs::Config { dir: folder.path().join("logs"), ..Default::default() };
     let logs = binnacle_logs::Db::open(config).unwrap();
     let clock = Arc::new(|| now_ms() * 1_000_000);
-    let routes = binnacle_logs::http::router(logs, binnacle_logs::http::Limits::default(), clock);
+    let routes = binnacle_logs::http::router(
+        logs,
+        binnacle_logs::http::Limits::default(),
+        clock,
+        tokio::runtime::Handle::current(),
+    );
     let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let logs_url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, routes).await });
@@ -139,7 +146,8 @@ async fn endpoints_answer_whatever_they_are_sent() {
         }
         println!("{} {:?}: {taken} taken, {refused} refused", endpoint.path, endpoint.headers);
     }
-    assert!(peak_memory() < MEMORY, "{} bytes of memory were in use", peak_memory());
+    let peak = Memory::of(std::process::id()).unwrap().peak;
+    assert!(peak < MEMORY, "{peak} bytes of memory were in use");
 }
 
 /// A protobuf field of bytes.

@@ -12,6 +12,7 @@ use binnacle_tests::client::http_client;
 use binnacle_tests::metrics_server::now_ms;
 use binnacle_tests::process::Server;
 use binnacle_tests::remote_write::{SeriesSamples, send};
+use binnacle_tests::usage::Memory;
 
 const SERIES: usize = 2_000;
 const SENDERS: usize = 2;
@@ -34,6 +35,7 @@ const PANELS: [&str; 5] = [
 const CONFIG: &str = "
 [http]
 query_concurrency = 8
+query_queue_seconds = 8
 query_max_bytes = 67108864
 query_max_samples = 20000000
 query_timeout_seconds = 8
@@ -130,13 +132,6 @@ async fn watch(load: Arc<Load>, number: usize) -> Result<()> {
     Ok(())
 }
 
-fn resident_bytes(pid: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kib: u64 = line.split_whitespace().next().context("no number")?.parse()?;
-    Ok(kib << 10)
-}
-
 /// Median of five.
 async fn usual_speed(http: &reqwest::Client, url: &str, at: i64) -> Result<Duration> {
     let mut times = Vec::new();
@@ -182,7 +177,7 @@ async fn dashboards_and_queries_of_death_leave_the_server_well() -> Result<()> {
     }
     let watched = rate().await;
     let pid = server.pid().context("it runs")?;
-    let memory = resident_bytes(pid)?;
+    let memory = Memory::of(pid)?.resident;
     load.stop.store(true, Ordering::Relaxed);
     while let Some(done) = tasks.join_next().await {
         done??;
@@ -255,7 +250,7 @@ async fn queries_of_death(server: &Server, load: &Load) -> Result<()> {
         ensure!(next < usual * 10 + Duration::from_millis(200), "after {shown}: {next:?}, usual {usual:?}");
     }
     ensure!(cut >= 4, "only {cut} of the queries of death were cut");
-    let memory = resident_bytes(server.pid().context("it runs")?)?;
+    let memory = Memory::of(server.pid().context("it runs")?)?.resident;
     println!("{} MiB resident afterwards", memory >> 20);
     ensure!(memory < BUDGET_BYTES, "{memory} bytes resident");
     Ok(())

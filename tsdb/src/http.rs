@@ -21,7 +21,7 @@ mod status;
 mod targets;
 mod write;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -31,6 +31,7 @@ use axum::routing::{any, get, post};
 use parking_lot::RwLock;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tower_http::compression::{CompressionLayer, CompressionLevel};
 use tower_http::cors::{Any, CorsLayer};
 
@@ -49,9 +50,11 @@ pub use self::targets::{Target, TargetSource, Targets};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ApiConfig {
-    /// Queries evaluated at one time; more wait, within their timeout.
+    /// Queries evaluated at one time; more wait for their turn.
     pub query_concurrency: usize,
-    /// Longest time a query may wait and run, in seconds. `timeout=` can only shorten it.
+    /// Longest time a query may wait for its turn, in seconds; `timeout=` can shorten it.
+    pub query_queue_seconds: u64,
+    /// Longest time a query may run, in seconds. `timeout=` can only shorten it.
     pub query_timeout_seconds: u64,
     /// Memory one query may hold, in bytes.
     pub query_max_bytes: u64,
@@ -71,6 +74,7 @@ impl Default for ApiConfig {
     fn default() -> Self {
         Self {
             query_concurrency: 20,
+            query_queue_seconds: 30,
             query_timeout_seconds: 120,
             query_max_bytes: 512 << 20,
             query_max_samples: 50_000_000,
@@ -111,6 +115,7 @@ struct Inner {
     info: ServerInfo,
     clock: Clock,
     queries: Arc<Semaphore>,
+    query_threads: OnceLock<tokio::runtime::Handle>,
     receiver: Receiver,
     exemplars: Exemplars,
     otlp: otlp::Counters,
@@ -125,6 +130,7 @@ impl Api {
         let exemplars = Exemplars::new(config.max_exemplars, db.max_labels_bytes());
         Self(Arc::new(Inner {
             queries: Arc::new(Semaphore::new(config.query_concurrency.max(1))),
+            query_threads: OnceLock::new(),
             receiver: Receiver::new(db.clone(), config.remote_write.clone(), exemplars.clone()),
             exemplars,
             otlp: otlp::Counters::default(),
@@ -147,6 +153,21 @@ impl Api {
     /// Shows what `source` answers under `targets` and `scrape_pools`.
     pub fn set_targets(&self, source: TargetSource) {
         *self.0.targets.write() = Some(source);
+    }
+
+    /// Runs queries on the blocking threads of `runtime` from now on, once; on those of the caller's runtime
+    /// before.
+    pub fn set_query_threads(&self, runtime: tokio::runtime::Handle) {
+        // A second call changes nothing.
+        let _ = self.0.query_threads.set(runtime);
+    }
+
+    /// Runs a query, or another look into the database, on a thread that may block.
+    fn on_query_thread<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        match self.0.query_threads.get() {
+            Some(runtime) => runtime.spawn_blocking(work),
+            None => tokio::task::spawn_blocking(work),
+        }
     }
 
     /// Help, type and unit of metric families, as senders told them. Sources other than remote write

@@ -14,6 +14,7 @@ mod positions;
 mod query;
 mod tokens;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use binnacle_proto::Labels;
@@ -104,6 +105,8 @@ pub struct RangeSeries {
 #[derive(Debug, Clone, Default)]
 pub struct Engine {
     config: EngineConfig,
+    /// Where work is spread; without, on the process' pool.
+    pool: Option<Arc<rayon::ThreadPool>>,
 }
 
 #[cfg(test)]

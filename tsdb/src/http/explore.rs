@@ -117,7 +117,7 @@ pub(super) async fn on_blocking_thread<T: Send + 'static>(
     work: impl FnOnce(&Api, &Guard) -> Result<T, crate::Error> + Send + 'static,
 ) -> Result<T, ApiError> {
     let guard = Guard::new(api.limits(None), Instant::now());
-    let api = api.clone();
-    let done = tokio::task::spawn_blocking(move || work(&api, &guard)).await;
+    let worker = api.clone();
+    let done = api.on_query_thread(move || work(&worker, &guard)).await;
     done.map_err(|_| ApiError::internal("the look-up ended without an answer"))?.map_err(ApiError::from)
 }

@@ -119,27 +119,30 @@ impl Drop for CancelOnDrop {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the deadline of a request counts from its arrival")]
+#[expect(clippy::disallowed_methods, reason = "measures how long a query waits and runs")]
 async fn evaluate<F>(api: Api, request: Request, run: F) -> Outcome
 where
     F: FnOnce(&Api, &str, &QueryOptions) -> Result<(Answer, Option<PlanNode>), crate::Error> + Send + 'static,
 {
     let began = Instant::now();
     let limits = api.limits(request.timeout);
-    let guard = Guard::new(limits, began);
-    let cancel = CancelOnDrop(guard.clone());
-    let Ok(Ok(permit)) = tokio::time::timeout(limits.timeout, api.0.queries.clone().acquire_owned()).await
-    else {
+    let longest = limits.timeout.min(Duration::from_secs(api.0.config.query_queue_seconds));
+    let Ok(Ok(permit)) = tokio::time::timeout(longest, api.0.queries.clone().acquire_owned()).await else {
         api.0.counters.query_failed();
         return Err(ApiError::timeout(format!(
-            "query waited {:?} for its turn: {} queries run at one time (limit http.query_concurrency)",
-            limits.timeout, api.0.config.query_concurrency
+            "query waited {longest:?} for its turn (limit http.query_queue_seconds): {} queries run at one time \
+             (limit http.query_concurrency)",
+            api.0.config.query_concurrency
         )));
     };
     let queued = began.elapsed();
+    // From now on and not from the arrival: under load every query would be cut shortly before its end, and
+    // what was spent on it lost.
+    let guard = Guard::new(limits, Instant::now());
+    let cancel = CancelOnDrop(guard.clone());
     let (parts, mut received) = mpsc::channel::<Chunk>(CHUNKS_IN_FLIGHT);
     let worker = api.clone();
-    let task = tokio::task::spawn_blocking(move || -> Result<(), ApiError> {
+    let task = api.on_query_thread(move || -> Result<(), ApiError> {
         let _permit = permit;
         let running = metrics::Running::start(&worker.0.counters);
         let options = QueryOptions { guard, lookback: request.lookback };

@@ -48,8 +48,10 @@ pub(super) async fn read(State(api): State<Api>, request: Request) -> Outcome {
     }
     let guard = Guard::new(api.limits(None), Instant::now());
     let (frames, received) = mpsc::channel::<Result<Bytes, crate::Error>>(FRAMES_IN_FLIGHT);
-    tokio::task::spawn_blocking(move || {
-        let sent = request.chunks(&api.0.db, &guard, |frame| frames.blocking_send(Ok(frame.into())).is_ok());
+    let worker = api.clone();
+    api.on_query_thread(move || {
+        let sent =
+            request.chunks(&worker.0.db, &guard, |frame| frames.blocking_send(Ok(frame.into())).is_ok());
         if let Err(error) = sent {
             // The status is sent already: breaking the stream off is how the client learns of it.
             tracing::warn!(%error, "remote read: a stream was broken off");

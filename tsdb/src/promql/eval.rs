@@ -36,6 +36,8 @@ pub(super) struct Evaluation<'a> {
     pub(super) source: &'a dyn Source,
     /// The query's account.
     pub(super) guard: &'a Guard,
+    /// Where work is spread; without, on the process' pool.
+    pub(super) pool: Option<&'a rayon::ThreadPool>,
     /// How far back instant selectors look, in milliseconds.
     pub(super) lookback_ms: i64,
     /// Step of subqueries that name none, in milliseconds.
@@ -49,6 +51,15 @@ pub(super) struct Evaluation<'a> {
 }
 
 impl Evaluation<'_> {
+    /// Runs work that is spread over threads. It must not evaluate nodes: a thread that waits for its part
+    /// takes up that of another query, and stacks would grow.
+    fn spread<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match self.pool {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+
     /// Evaluates a node at every step of `grid`.
     pub(super) fn eval(&self, node: &Node, grid: Grid) -> Result<Evaluated, Error> {
         self.guard.check()?;

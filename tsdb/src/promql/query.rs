@@ -1,5 +1,7 @@
 //! The engine: checks a query's bounds, plans it, evaluates it, names the result.
 
+use std::sync::Arc;
+
 use super::column::{Evaluated, Grid, Series, Vector};
 use super::eval::{Evaluation, remove_names};
 use super::explain::{Costs, PlanNode};
@@ -12,7 +14,12 @@ use crate::select::{Points, Source};
 impl Engine {
     /// An engine with these settings.
     pub fn new(config: EngineConfig) -> Self {
-        Self { config }
+        Self { config, pool: None }
+    }
+
+    /// The same engine on threads of its own, so that its evaluations do not wait behind those of others.
+    pub fn on(self, pool: Arc<rayon::ThreadPool>) -> Self {
+        Self { pool: Some(pool), ..self }
     }
 
     /// Evaluates `expr` at one instant. Blocks: call it from a blocking thread.
@@ -108,7 +115,7 @@ impl Engine {
     }
 
     fn evaluation<'a>(
-        &self,
+        &'a self,
         source: &'a dyn Source,
         query: Grid,
         options: &'a QueryOptions,
@@ -121,7 +128,16 @@ impl Engine {
             .filter(|lookback_ms| *lookback_ms > 0)
             .unwrap_or(self.config.lookback_delta_ms);
         let subquery_step_ms = self.config.subquery_step_ms.max(1);
-        Evaluation { source, guard: &options.guard, lookback_ms, subquery_step_ms, query, notes, costs }
+        Evaluation {
+            source,
+            guard: &options.guard,
+            pool: self.pool.as_deref(),
+            lookback_ms,
+            subquery_step_ms,
+            query,
+            notes,
+            costs,
+        }
     }
 
     fn run_instant(

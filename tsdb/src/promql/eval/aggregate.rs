@@ -80,7 +80,7 @@ impl Evaluation<'_> {
             let drop_name = group.series.iter().any(|series| series.drop_name);
             Ok(Series { labels: group.labels.clone(), drop_name, floats })
         };
-        let series: Result<Vec<Series>, Error> = groups.par_iter().map(work).collect();
+        let series: Result<Vec<Series>, Error> = self.spread(|| groups.par_iter().map(work).collect());
         let mut series = series?;
         let charge = Charge::adopt(self.guard, series.len() as u64 * Series::cost(grid.steps));
         series.retain(Series::has_any);

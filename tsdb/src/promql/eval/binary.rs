@@ -58,7 +58,7 @@ impl Evaluation<'_> {
         let counted: Vec<bool> = if ambiguous { (0..grid.steps).map(counts).collect() } else { Vec::new() };
         let join = Join { binary, grid, right_is_many, counted, evaluation: self };
         let joined: Result<Vec<Vec<Series>>, Error> =
-            members.par_iter().map(|group| join.group(group)).collect();
+            self.spread(|| members.par_iter().map(|group| join.group(group)).collect());
         let series: Vec<Series> = joined?.into_iter().flatten().collect();
         let charge = Charge::adopt(self.guard, series.len() as u64 * Series::cost(grid.steps));
         merge_equal(Vector { series, charge })

@@ -84,7 +84,7 @@ impl Evaluation<'_> {
         }
         let answered = AtomicUsize::new(0);
         let count = chosen.selected.series.len();
-        let found = in_parallel(count, <(Segments, Points)>::default, |(segments, points), index| {
+        let found = self.in_parallel(count, <(Segments, Points)>::default, |(segments, points), index| {
             segments.clear();
             if chosen.selected.reader.read_segments(index, self.guard, segments)? {
                 let _summed_up = self.scratch(segments.bytes() as usize)?;
@@ -140,11 +140,27 @@ impl Evaluation<'_> {
         chosen: &Chosen,
         work: impl Fn(&Labels, &mut Points) -> Result<Option<T>, Error> + Sync,
     ) -> Result<Vec<T>, Error> {
-        let found = in_parallel(chosen.selected.series.len(), Points::default, |points, index| {
+        let found = self.in_parallel(chosen.selected.series.len(), Points::default, |points, index| {
             self.read_one(chosen, index, points, &work)
         });
         self.note_damage(chosen);
         found
+    }
+
+    /// What `each` makes of the numbers below `count`, without those of which it makes nothing.
+    fn in_parallel<S, T: Send>(
+        &self,
+        count: usize,
+        scratch: impl Fn() -> S + Sync + Send,
+        each: impl Fn(&mut S, usize) -> Result<Option<T>, Error> + Sync + Send,
+    ) -> Result<Vec<T>, Error> {
+        if count < PARALLEL_FROM {
+            let mut scratch = scratch();
+            return (0..count).filter_map(|index| each(&mut scratch, index).transpose()).collect();
+        }
+        let work =
+            || (0..count).into_par_iter().map_init(scratch, each).filter_map(Result::transpose).collect();
+        self.spread(work)
     }
 
     /// Passes on what was found damaged while reading.
@@ -175,19 +191,6 @@ impl Evaluation<'_> {
 struct Chosen {
     selected: Selected,
     _labels: Charge,
-}
-
-/// What `each` makes of the numbers below `count`, without those of which it makes nothing.
-fn in_parallel<S, T: Send>(
-    count: usize,
-    scratch: impl Fn() -> S + Sync + Send,
-    each: impl Fn(&mut S, usize) -> Result<Option<T>, Error> + Sync + Send,
-) -> Result<Vec<T>, Error> {
-    if count < PARALLEL_FROM {
-        let mut scratch = scratch();
-        return (0..count).filter_map(|index| each(&mut scratch, index).transpose()).collect();
-    }
-    (0..count).into_par_iter().map_init(scratch, each).filter_map(Result::transpose).collect()
 }
 
 /// Step of a grid as storage wants it: 0 when there is only one instant.

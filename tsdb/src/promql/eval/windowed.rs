@@ -109,7 +109,7 @@ impl Evaluation<'_> {
                     sweep.series(&series.labels, series.drop_name, &points)
                 };
                 let series: Result<Vec<Series>, Error> =
-                    inner.series.par_iter().map(work).filter_map(Result::transpose).collect();
+                    self.spread(|| inner.series.par_iter().map(work).filter_map(Result::transpose).collect());
                 let series = series?;
                 let charge = Charge::adopt(self.guard, series.len() as u64 * Series::cost(grid.steps));
                 Vector { series, charge }
