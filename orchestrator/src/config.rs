@@ -114,6 +114,7 @@ impl Config {
         self.tls.check()?;
         self.web.check()?;
         self.ingest.check()?;
+        self.tsdb.check().map_err(|(key, problem)| ("tsdb", key, problem))?;
         decisions::check(self)
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct State {
     pub registry: Registry,
     pub cluster: cluster::Handle,
     pub reloader: Reloader,
+    /// Where queries of logs run.
+    pub query_threads: tokio::runtime::Handle,
     pub counters: Arc<Counters>,
     pub security: Arc<Security>,
     pub clock: Clock,
@@ -52,6 +54,7 @@ pub(crate) fn router(state: State) -> Router {
         state.logs.clone(),
         state.config.loki.clone(),
         now_ns,
+        state.query_threads.clone(),
     ));
     let own = Router::new()
         .route("/", get(control::page))

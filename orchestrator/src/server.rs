@@ -6,6 +6,7 @@ mod maintain;
 mod reload;
 mod secure;
 mod tasks;
+mod threads;
 mod tls;
 
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use crate::{Clock, cluster, http, ingest, nodes, selfmetrics};
 pub(crate) use log_rules::CheckOnly;
 pub(crate) use reload::Reloader;
 use tasks::Tasks;
+use threads::Threads;
 
 /// Why the server did not start or ended by itself. Show it to the operator.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +62,9 @@ pub enum Error {
     /// The time-series database could not be opened.
     #[error(transparent)]
     Tsdb(#[from] binnacle_tsdb::Error),
+    /// The threads could not be started.
+    #[error("cannot start threads: {0}")]
+    Threads(String),
     /// The log store could not be opened.
     #[error(transparent)]
     Logs(#[from] binnacle_logs::Error),
@@ -96,34 +101,37 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Handle, 
     let clock = Clock::System;
     let config = Arc::new(config);
     let lock = maintain::claim(&config.server.data_dir)?;
+    let hangups = reload::hangups()?;
     listen::check_open(&config)?;
     let http_listener = listen::bind(config.server.http, "http").await?;
     let grpc_listener = listen::bind(config.server.grpc, "grpc").await?;
-    let (http, grpc) = (listen::local(&http_listener)?, listen::local(&grpc_listener)?);
+    let (http, grpc) = (listen::local(&http_listener, "http")?, listen::local(&grpc_listener, "grpc")?);
 
     let security: Arc<Security> = Arc::default();
     let (ports, keeper) = tls::set_up(&config, (http, grpc), security.clone(), clock.clone())?;
     let authentication = http::Authentication::new(&config.web, security.clone()).map_err(Error::Web)?;
     let (tls, https) = (ports.grpc.is_some(), ports.http.is_some());
-    let connections = |listener, settings| {
-        let unusable = |reason| Error::Listen { address: http, field: "http", reason };
-        secure::connections(listener, settings, security.clone()).map_err(unusable)
-    };
+    listen::say_open("http", http, https);
+    listen::say_open("grpc", grpc, tls);
 
     let mut tasks = Tasks::new(shutdown.clone());
     let gate = http::Gate::default();
-    let clients = connections(http_listener, ports.http)?;
+    let clients = secure::connections(http_listener, http, ports.http, security.clone());
     let router = authentication.clone().around(gate.router());
     tasks.spawn("http", listen::serve_http(clients, router, shutdown.clone()));
     tasks.spawn("certificates", keeper.run(shutdown.clone()));
     tasks.spawn("passwords", authentication.run(shutdown.clone()));
     let (db, logs) = maintain::open(&config, gate.progress()).await?;
     let engine = binnacle_tsdb::Engine::new(config.query.clone());
+    let threads = Threads::start()?;
+    let steering = engine.clone().on(threads.steering());
     let counters: Arc<Counters> = Arc::default();
     let registry = nodes::Registry::new(clock.clone(), counters.clone(), config.ingest.max_nodes);
     let (cluster, desk) = cluster::channel();
-    let api = api(&config, (http, grpc), db.clone(), engine.clone(), clock.clone());
-    let rules = rules(&config, db.clone(), engine.clone(), logs.clone(), clock.clone(), shutdown.clone())?;
+    let api = api(&config, (http, grpc), db.clone(), engine, clock.clone());
+    api.set_query_threads(threads.queries());
+    let (stop, now) = (shutdown.clone(), clock.clone());
+    let rules = rules(&config, db.clone(), steering.clone(), logs.clone(), now, stop)?;
     api.set_rules(rules.clone());
     let scraped = registry.clone();
     api.set_targets(Arc::new(move || nodes::targets(&scraped)));
@@ -155,13 +163,14 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Handle, 
         registry: registry.clone(),
         cluster,
         reloader: reloader.clone(),
+        query_threads: threads.queries(),
         counters: counters.clone(),
         security: security.clone(),
         clock: clock.clone(),
         shutdown: shutdown.clone(),
     };
 
-    let agents = connections(grpc_listener, ports.grpc)?;
+    let agents = secure::connections(grpc_listener, grpc, ports.grpc, security);
     tasks.spawn("grpc", listen::serve_agents(agents, service, enroll, shutdown.clone()));
     let gather = state.clone();
     gate.open(http::router(state));
@@ -173,7 +182,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Handle, 
         rules.stopped().await;
         Ok(())
     });
-    tasks.spawn("reload", reload::on_hangup(reloader, shutdown.clone()));
+    tasks.spawn("reload", reload::on_hangup(hangups, reloader, shutdown.clone()));
     let (own_db, own_clock, own_shutdown) = (db.clone(), clock.clone(), shutdown.clone());
     let interval = Duration::from_millis(config.server.self_scrape_interval_ms);
     tasks.spawn("own metrics", async move {
@@ -183,7 +192,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Handle, 
     });
     let deps = cluster::Deps {
         db: db.clone(),
-        engine,
+        engine: steering,
         logs: logs.clone(),
         registry,
         config: config.clone(),
@@ -193,6 +202,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Handle, 
     let controllers = cluster::run(deps, shutdown.clone());
     tasks.spawn("controllers", async move { controllers.await.map_err(|error| error.to_string()) });
     tasks.keep(lock);
+    tasks.keep(threads);
 
     tracing::info!(%http, %grpc, tls, https, data_dir = %config.server.data_dir.display(), "binnacle is ready");
     Ok(Handle {

@@ -37,7 +37,7 @@ struct Shared {
     security: Arc<Security>,
     clock: Clock,
     lifetime_ms: i64,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
 }
 
 /// Why a request is not met.
@@ -62,7 +62,7 @@ impl Service {
         clock: Clock,
         lifetime_ms: i64,
     ) -> Self {
-        let turns = Semaphore::new(MAX_AT_ONCE);
+        let turns = Arc::new(Semaphore::new(MAX_AT_ONCE));
         Self(Arc::new(Shared { authority, nodes, gate, security, clock, lifetime_ms, turns }))
     }
 
@@ -79,14 +79,18 @@ impl Service {
         work: impl FnOnce(&Shared, &Authority) -> Result<Certificate, Failure> + Send + 'static,
     ) -> Result<Response<Certificate>, Status> {
         let shared = self.0.clone();
-        let turn = tokio::time::timeout(MAX_WAIT, shared.turns.acquire()).await;
-        let Ok(Ok(_turn)) = turn else {
+        let turn = tokio::time::timeout(MAX_WAIT, shared.turns.clone().acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
             return Err(Status::resource_exhausted("too many agents ask for certificates: try again"));
         };
         let worker = self.0.clone();
-        let done = tokio::task::spawn_blocking(move || match worker.authority.as_deref() {
-            Some(authority) => work(&worker, authority),
-            None => Err(Failure::Refused(Reason::NoAuthority, String::new())),
+        let done = tokio::task::spawn_blocking(move || {
+            // The work goes on when the agent that asked for it has gone.
+            let _turn = turn;
+            match worker.authority.as_deref() {
+                Some(authority) => work(&worker, authority),
+                None => Err(Failure::Refused(Reason::NoAuthority, String::new())),
+            }
         });
         match done.await.map_err(|error| Status::internal(error.to_string()))? {
             Ok(certificate) => Ok(Response::new(certificate)),

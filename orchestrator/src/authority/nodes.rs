@@ -32,10 +32,17 @@ impl NodeRecord {
 }
 
 impl Authority {
-    /// Every node's record.
+    /// Every node's record. One that cannot be read is named in the log and left out: its node has not
+    /// joined then, and the others are known.
     pub(crate) fn list_nodes(&self) -> Result<NodeRecords, Error> {
-        let read = |(name, path): (String, PathBuf)| Ok((name, files::read_record(&path)?));
-        Ok(Arc::new(files::records(&self.nodes())?.into_iter().map(read).collect::<Result<_, Error>>()?))
+        let read = |(name, path): (String, PathBuf)| match files::read_record(&path) {
+            Ok(record) => Some((name, record)),
+            Err(error) => {
+                tracing::error!(node = name, %error, "the node must join again");
+                None
+            }
+        };
+        Ok(Arc::new(files::records(&self.nodes())?.into_iter().filter_map(read).collect()))
     }
 
     /// When a record was written last.

@@ -34,7 +34,7 @@ pub(crate) struct Args {
     /// Rule file whose expressions are LogQL; as --rules.
     #[arg(long, value_name = "FILE")]
     log_rules: Vec<String>,
-    /// Let agents connect from other machines without TLS.
+    /// Let other machines connect without TLS, and to HTTP without authentication.
     #[arg(long)]
     insecure: bool,
     /// Allow `POST /-/quit`.
@@ -60,9 +60,18 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("runtime")?;
     runtime.block_on(async {
         let shutdown = CancellationToken::new();
-        let handle = crate::server::run(config, shutdown.clone()).await?;
         let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+        // Opening the stores may take long: who stops the server then is not made to wait for its end.
+        let early = |signal| {
+            tracing::info!("{signal}: stopped before everything was open");
+            Ok(())
+        };
+        let handle = tokio::select! {
+            handle = crate::server::run(config, shutdown.clone()) => handle?,
+            _ = terminate.recv() => return early("SIGTERM"),
+            _ = interrupt.recv() => return early("SIGINT"),
+        };
         let stop = shutdown.clone();
         let signals = tokio::spawn(async move {
             tokio::select! {

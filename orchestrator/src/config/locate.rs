@@ -38,6 +38,9 @@ pub(super) fn line_of(text: &str, section: &str, key: &str) -> usize {
             if name == section {
                 found = number + 1;
             }
+            if name.split_once('.') == Some((section, key)) {
+                return number + 1;
+            }
         } else if current == section && content.split('=').next().is_some_and(|have| have.trim() == key) {
             return number + 1;
         }
@@ -46,5 +49,6 @@ pub(super) fn line_of(text: &str, section: &str, key: &str) -> usize {
 }
 
 fn section_name(line: &str) -> Option<&str> {
-    line.strip_prefix('[')?.split(']').next().map(str::trim)
+    // Tables and elements of lists of tables.
+    line.strip_prefix('[')?.trim_start_matches('[').split(']').next().map(str::trim)
 }

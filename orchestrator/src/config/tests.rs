@@ -37,6 +37,13 @@ fn default_file_is_complete() {
 }
 
 #[test]
+fn retention_rules_are_looked_at_before_the_start() {
+    let message = refused("[tsdb]\n[[tsdb.series_retention]]\nselector = \"up{\"\nretention = \"1d\"\n");
+    assert!(message.starts_with("b.toml:2: tsdb.series_retention: "), "{message}");
+    assert!(message.contains("selector \"up{\""), "{message}");
+}
+
+#[test]
 fn unknown_key_names_file_line_and_field() {
     let message = refused("[server]\n\nhtpp = \"x\"\n");
     assert!(message.starts_with("b.toml:3: server.htpp: unknown field `htpp`"), "{message}");

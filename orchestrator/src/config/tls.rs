@@ -48,6 +48,9 @@ impl Tls {
         if !matches!(given, 0 | 3) {
             return Err(("tls", "ca_file", "ca_file, cert_file and key_file go together".into()));
         }
+        if let Some(name) = self.names.iter().find(|name| name.is_empty() || !name.is_ascii()) {
+            return Err(("tls", "names", format!("{name:?} cannot be in a certificate: use its ASCII form")));
+        }
         let (least, most) = (2_000, 3650 * 86_400_000);
         within("tls", "node_lifetime_ms", self.node_lifetime_ms, least, most)?;
         within("tls", "server_lifetime_ms", self.server_lifetime_ms, least, most)

@@ -1,5 +1,7 @@
 //! The Control stream of one agent.
 
+use std::time::Duration;
+
 use binnacle_proto::node::{Command, Report, report};
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
@@ -13,6 +15,8 @@ use crate::authority::{Gate, Peer};
 pub(crate) const MAX_NODE_NAME: usize = 253;
 /// Most targets in one report; its bytes are bounded as those of every message.
 const MAX_TARGETS: usize = 20_000;
+/// How long an agent may wait before it says who it is.
+const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// Most pods in one report.
 const MAX_PODS: usize = 10_000;
 
@@ -38,6 +42,11 @@ impl Control {
         let first = tokio::select! {
             first = reports.next() => first,
             () = self.shutdown.cancelled() => return,
+            refusal = self.gate.ended(&self.peer, None) => return self.say(refusal).await,
+            () = tokio::time::sleep(HELLO_WITHIN) => {
+                let said = format!("no `hello` within {HELLO_WITHIN:?}");
+                return self.say(Status::deadline_exceeded(said)).await;
+            }
         };
         let Some(Ok(first)) = first else { return };
         let (name, commands) = match self.enter(first) {

@@ -25,23 +25,22 @@ pub(super) async fn bind(address: SocketAddr, field: &'static str) -> Result<Tcp
 /// Refuses addresses that other machines reach when anybody could use them.
 pub(super) fn check_open(config: &Config) -> Result<(), Error> {
     let server = &config.server;
-    if server.insecure {
-        for (field, address) in [("grpc", server.grpc), ("http", server.http)] {
-            if !address.ip().is_loopback() {
-                tracing::warn!(%address, "server.{field} is open without TLS, as server.insecure allows");
-            }
-        }
-        return Ok(());
-    }
-    if !server.http.ip().is_loopback() && !config.web.authenticates() {
+    if !server.insecure && !server.http.ip().is_loopback() && !config.web.authenticates() {
         return Err(Error::Open(server.http));
     }
     Ok(())
 }
 
-pub(super) fn local(listener: &TcpListener) -> Result<SocketAddr, Error> {
+/// Says of a port that other machines reach in the clear that it is so; `server.insecure` allows it.
+pub(super) fn say_open(field: &str, address: SocketAddr, tls: bool) {
+    if !tls && !address.ip().is_loopback() {
+        tracing::warn!(%address, "server.{field} is open without TLS, as server.insecure allows");
+    }
+}
+
+pub(super) fn local(listener: &TcpListener, field: &'static str) -> Result<SocketAddr, Error> {
     let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-    listener.local_addr().map_err(|reason| Error::Listen { address: unknown, field: "http", reason })
+    listener.local_addr().map_err(|reason| Error::Listen { address: unknown, field, reason })
 }
 
 pub(super) async fn serve_http(

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use binnacle_tsdb::rules;
 
+use super::Error;
 use crate::cluster;
 use crate::selfmetrics::Counters;
 
@@ -40,9 +41,17 @@ impl Reloader {
     }
 }
 
+/// Catches `SIGHUP` from now on, which ends a process otherwise.
+pub(super) fn hangups() -> Result<Signal, Error> {
+    signal(SignalKind::hangup()).map_err(|error| Error::Task { name: "reload", reason: error.to_string() })
+}
+
 /// Reloads on each `SIGHUP`.
-pub(super) async fn on_hangup(reloader: Reloader, shutdown: CancellationToken) -> Result<(), String> {
-    let mut hangups = signal(SignalKind::hangup()).map_err(|error| error.to_string())?;
+pub(super) async fn on_hangup(
+    mut hangups: Signal,
+    reloader: Reloader,
+    shutdown: CancellationToken,
+) -> Result<(), String> {
     loop {
         tokio::select! {
             _ = hangups.recv() => {}

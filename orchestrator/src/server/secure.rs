@@ -47,12 +47,12 @@ pub(super) struct Connections {
 /// Splits a listener into what is ready and the work of getting it ready, which must be polled.
 pub(super) fn connections(
     listener: TcpListener,
+    local: SocketAddr,
     tls: Option<Settings>,
     security: Arc<Security>,
-) -> io::Result<(Connections, impl Future<Output = ()>)> {
+) -> (Connections, impl Future<Output = ()>) {
     let (sender, ready) = mpsc::channel(MAX_WAITING);
-    let local = listener.local_addr()?;
-    Ok((Connections { ready, local }, accept(listener, tls, security, sender)))
+    (Connections { ready, local }, accept(listener, tls, security, sender))
 }
 
 async fn accept(

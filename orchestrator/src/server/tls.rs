@@ -142,9 +142,10 @@ fn names(config: &Config, addresses: [SocketAddr; 2]) -> Vec<String> {
 
 impl Keeper {
     fn secure(&mut self, port: Port, source: Source, now_ms: i64) -> Result<Settings, authority::Error> {
+        // Before they are read: a change while that goes on is seen as one.
+        let seen = written(&source);
         let (made, renew_ms) = self.make(port, &source, now_ms)?;
         let settings = Arc::new(ArcSwap::from_pointee(made));
-        let seen = written(&source);
         self.ports.push(Secured { port, source, settings: settings.clone(), seen, renew_ms });
         Ok(settings)
     }
@@ -156,8 +157,12 @@ impl Keeper {
                 () = tokio::time::sleep(INTERVAL) => {}
                 () = shutdown.cancelled() => return Ok(()),
             }
-            // Small files on the local disk; moving them to another thread would cost more.
-            self.look();
+            // It reads files, and may wait for a command line that holds the lock.
+            let looked = tokio::task::spawn_blocking(move || {
+                self.look();
+                self
+            });
+            self = looked.await.map_err(|error| error.to_string())?;
         }
     }
 
@@ -203,8 +208,8 @@ impl Keeper {
         }
         // Under the lock: what was read must not replace what is enrolled at this moment.
         let _lock = authority.lock()?;
-        let nodes = authority.list_nodes()?;
         self.nodes_seen = changed;
+        let nodes = authority.list_nodes()?;
         self.nodes.send_if_modified(|known| {
             let news = *known != nodes;
             *known = nodes;

@@ -10,7 +10,7 @@ use super::{Core, TimeRange};
 use crate::config::SeriesRetention;
 use crate::day::Day;
 use crate::select::Matcher;
-use crate::{Error, parse_selector};
+use crate::{Config, Error, parse_selector};
 
 /// Time between two looks for days that a rule has outlived.
 const SWEEP_EVERY_MS: i64 = 600_000;
@@ -19,6 +19,17 @@ const SWEEP_EVERY_MS: i64 = 600_000;
 struct Rule {
     matchers: Vec<Matcher>,
     keep_ms: i64,
+}
+
+impl Config {
+    /// Looks at what types cannot express, without opening anything.
+    ///
+    /// # Errors
+    /// The key of the section `[tsdb]`, and what is wrong with its value.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        let rules = Retention::new(self.retention, &self.series_retention);
+        rules.map(drop).map_err(|error| ("series_retention", error.to_string()))
+    }
 }
 
 /// The retention as it applies now.
@@ -37,9 +48,7 @@ impl Retention {
         let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         let keep_ms = if global.is_zero() { i64::MAX } else { ms(global) };
         let read = |rule: &SeriesRetention| {
-            let wrong = |why: String| {
-                Error::BadInput(format!("tsdb.series_retention: selector {:?}: {why}", rule.selector))
-            };
+            let wrong = |why: String| Error::BadInput(format!("selector {:?}: {why}", rule.selector));
             let matchers = parse_selector(&rule.selector).map_err(|error| wrong(error.to_string()))?;
             let own_ms = ms(rule.retention);
             if own_ms == 0 || own_ms > keep_ms {
