@@ -45,11 +45,11 @@ test: build-deps ## All tests; what needs root or a package says so when it is s
 
 .PHONY: test-crash
 test-crash: ## The long crash test of the database: 200 kills under load
-	BINNACLE_CRASH_ROUNDS=200 $(CARGO) test --release -p binnacle-tsdb --test crash
+	BINNACLE_CRASH_ROUNDS=200 $(CARGO) test --release --workspace --test crash -- --nocapture
 
 .PHONY: test-load
 test-load: build ## 100 dashboards while samples come in, for 3 minutes; the short run is part of `make test`
-	BINNACLE_LOAD_SECONDS=80 $(CARGO) test --release -p binnacle-tests --test load -- --nocapture
+	BINNACLE_LOAD_SECONDS=80 $(CARGO) test --release --workspace --test load -- --nocapture
 
 .PHONY: test-cgroup2
 test-cgroup2: ## The agent's cgroup and pod tests on an emulated machine with cgroup v2 (part of `make test`)
@@ -58,11 +58,11 @@ test-cgroup2: ## The agent's cgroup and pod tests on an emulated machine with cg
 
 .PHONY: test-rotation
 test-rotation: ## The long rotation test of the log tailer: 1,000 rotations with kills
-	$(CARGO) test --release -p binnacle-agent --lib a_thousand_rotations -- --ignored --nocapture
+	$(CARGO) test --release --workspace --lib a_thousand_rotations -- --ignored --nocapture
 
 FUZZ_SECONDS ?= 60
 .PHONY: fuzz
-fuzz: ## Noise and damaged input at every entrance, FUZZ_SECONDS (60) each, a new seed each time
+fuzz: ## Noise and damaged input at decoders, parsers and endpoints, FUZZ_SECONDS (60) each, a new seed each time
 	BINNACLE_FUZZ_SECONDS=$(FUZZ_SECONDS) BINNACLE_FUZZ_SEED=$$RANDOM \
 	  $(CARGO) test --release --workspace --test fuzz -- --nocapture
 

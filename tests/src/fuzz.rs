@@ -90,10 +90,3 @@ pub fn run(name: &str, mut inputs: Inputs, target: fn(&[u8]), time: Duration) ->
     }
     Ok(number)
 }
-
-/// Most memory that this process had at one time, in bytes.
-pub fn peak_memory() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
-    line.trim().trim_end_matches(" kB").parse::<u64>().map_or(u64::MAX, |kib| kib << 10)
-}

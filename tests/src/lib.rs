@@ -14,6 +14,7 @@
 //! - [`promqltest`]: runs the Prometheus project's PromQL test scripts.
 //! - `../tests/`: one file a behaviour of the whole.
 
+pub mod cgroups;
 pub mod client;
 pub mod cri;
 pub mod differential;

@@ -12,6 +12,8 @@ use binnacle_tsdb::rules::{Handle, Manager, RulesConfig};
 use binnacle_tsdb::{Config, Db, Engine, EngineConfig, GuardLimits};
 use serde_json::Value;
 
+pub use crate::process::until;
+
 /// A database behind its HTTP API.
 pub struct MetricsServer {
     /// The database.
@@ -96,6 +98,14 @@ impl MetricsServer {
     /// When there is no JSON answer.
     pub async fn post(&self, path: &str, form: &[(&str, &str)]) -> Result<Value> {
         Ok(self.http.post(format!("{}{path}", self.url)).form(form).send().await?.json().await?)
+    }
+
+    /// A count of `binnacle_notifications_…_total`, of a receiver by its number.
+    pub fn notifications(&self, what: &str, receiver: usize) -> Option<u64> {
+        let metrics = self.api.metrics_text();
+        let begin = format!("binnacle_notifications_{what}_total{{receiver=\"{receiver}\"");
+        let line = metrics.lines().find(|line| line.starts_with(&begin))?;
+        line.rsplit(' ').next()?.parse().ok()
     }
 
     /// The value of the only element of an instant vector, when there is one.
@@ -192,22 +202,4 @@ pub fn peer_or_skip(name: &str) -> Option<PathBuf> {
 /// When there is none.
 pub fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
-}
-
-/// Asks until the answer is `Some`, for at most `timeout`.
-///
-/// # Errors
-/// When it never is; `what` is in the message.
-pub async fn until<T, F>(what: &str, timeout: Duration, mut ask: impl FnMut() -> F) -> Result<T>
-where
-    F: Future<Output = Option<T>>,
-{
-    let pause = Duration::from_millis(100);
-    for _ in 0..timeout.as_millis() / pause.as_millis() {
-        if let Some(answer) = ask().await {
-            return Ok(answer);
-        }
-        tokio::time::sleep(pause).await;
-    }
-    bail!("waited {timeout:?} in vain for {what}")
 }

@@ -323,14 +323,31 @@ pub async fn wait_until<F>(what: &str, timeout: Duration, mut ready: impl FnMut(
 where
     F: Future<Output = bool>,
 {
+    until(what, timeout, || {
+        let ready = ready();
+        async move { ready.await.then_some(()) }
+    })
+    .await
+}
+
+/// Asks until the answer is `Some`.
+///
+/// # Errors
+/// When it is not within `timeout`.
+pub async fn until<T, F>(what: &str, timeout: Duration, mut ask: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Option<T>>,
+{
     let started = now();
-    while !ready().await {
+    loop {
+        if let Some(answer) = ask().await {
+            return Ok(answer);
+        }
         if started.elapsed() > timeout {
             bail!("{what}: not within {timeout:?}");
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    Ok(())
 }
 
 /// The first record of a JSON log with this message.

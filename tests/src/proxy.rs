@@ -10,6 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinHandle};
 
+use crate::random::Random;
+
 /// What the network does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -33,14 +35,14 @@ struct Shared {
     target: SocketAddr,
     max_life: u64,
     mode: AtomicU8,
-    random: AtomicU64,
+    seed: u64,
     cuts: AtomicU64,
     bytes: AtomicU64,
 }
 
 impl Proxy {
-    /// A proxy in front of `target`; the same seed gives the same faults for the same traffic. With
-    /// [`Mode::Faulty`] a direction of a connection lives for at most `max_life` bytes.
+    /// A proxy in front of `target`; with the same seed the connection of a number has the same faults in the
+    /// same traffic. With [`Mode::Faulty`] a direction of a connection lives for at most `max_life` bytes.
     ///
     /// # Errors
     /// When no port is free.
@@ -51,7 +53,7 @@ impl Proxy {
             target,
             max_life,
             mode: AtomicU8::new(mode as u8),
-            random: AtomicU64::new(seed),
+            seed,
             cuts: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
         });
@@ -69,7 +71,7 @@ impl Proxy {
         self.shared.mode.store(mode as u8, Ordering::Relaxed);
     }
 
-    /// Connections that were cut.
+    /// Connections that have ended: were cut, nearly all.
     pub fn cuts(&self) -> u64 {
         self.shared.cuts.load(Ordering::Relaxed)
     }
@@ -97,25 +99,27 @@ impl Drop for Bound {
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut open = Vec::new();
-    loop {
+    for number in 0.. {
         let Ok((near, _)) = listener.accept().await else { return };
-        let task = tokio::spawn(carry(near, shared.clone()));
+        let task = tokio::spawn(carry(near, shared.clone(), number));
         open.push(Bound(task.abort_handle()));
         open.retain(|task: &Bound| !task.0.is_finished());
     }
 }
 
-async fn carry(near: TcpStream, shared: Arc<Shared>) {
+async fn carry(near: TcpStream, shared: Arc<Shared>, number: u64) {
     if shared.is(Mode::Away) {
         return;
     }
     let Ok(far) = TcpStream::connect(shared.target).await else { return };
+    let _ = (near.set_nodelay(true), far.set_nodelay(true));
+    let random = |direction: u64| Random::new(shared.seed ^ (2 * number + direction) << 32);
     // What ends a direction ends the connection: both halves are dropped.
     let (near_in, near_out) = near.into_split();
     let (far_in, far_out) = far.into_split();
     tokio::select! {
-        () = pump(near_in, far_out, &shared, true) => {}
-        () = pump(far_in, near_out, &shared, false) => {}
+        () = pump(near_in, far_out, &shared, random(0), true) => {}
+        () = pump(far_in, near_out, &shared, random(1), false) => {}
         () = away(&shared) => {}
     }
     shared.cuts.fetch_add(1, Ordering::Relaxed);
@@ -132,10 +136,11 @@ async fn pump(
     mut from: tokio::net::tcp::OwnedReadHalf,
     mut to: tokio::net::tcp::OwnedWriteHalf,
     shared: &Shared,
+    mut random: Random,
     up: bool,
 ) {
     let mut buffer = vec![0; 8 << 10];
-    let mut life = shared.chance(shared.max_life);
+    let mut life = random.bits() % shared.max_life.max(1);
     loop {
         let Ok(read) = from.read(&mut buffer).await else { return };
         if read == 0 {
@@ -143,10 +148,10 @@ async fn pump(
         }
         let mut bytes = &buffer[..read];
         if shared.is(Mode::Faulty) {
-            match shared.chance(40) {
-                0 => tokio::time::sleep(Duration::from_millis(shared.chance(30))).await,
+            match random.below(40) {
+                0 => tokio::time::sleep(Duration::from_millis(random.bits() % 30)).await,
                 // Nothing goes on for a while, and then never again.
-                1 if shared.chance(3) == 0 => {
+                1 if random.below(3) == 0 => {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     return;
                 }
@@ -170,13 +175,5 @@ async fn pump(
 impl Shared {
     fn is(&self, mode: Mode) -> bool {
         self.mode.load(Ordering::Relaxed) == mode as u8
-    }
-
-    /// A number below `bound`, by splitmix64.
-    fn chance(&self, bound: u64) -> u64 {
-        let mut mixed = self.random.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound.max(1)
     }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Result;
+use binnacle_tests::cgroups::Parent;
 use binnacle_tests::client::Client;
 use binnacle_tests::metrics_server::until;
 use binnacle_tests::process::{Agent, Server, is_root};
@@ -56,7 +57,7 @@ async fn families(client: &Client) -> Result<BTreeSet<String>> {
 
 /// What is wrong with a query now: families that are not there, or no answer.
 async fn problem(client: &Client, families: &BTreeSet<String>, query: &Query) -> Option<String> {
-    let missing: Vec<&&str> = query.needs.iter().filter(|family| !families.contains(**family)).collect();
+    let missing: Vec<&str> = query.families().filter(|family| !families.contains(*family)).collect();
     if !missing.is_empty() {
         return Some(format!("{}: no {missing:?}", query.title));
     }
@@ -78,7 +79,8 @@ async fn every_query_of_the_communitys_dashboards_has_an_answer() -> Result<()> 
     let manifest = MANIFEST.replace("FOLDER", &folder.path().display().to_string());
     std::fs::write(manifests.join("sleepy.yaml"), manifest)?;
     let server = Server::start(["--manifests".to_owned(), manifests.display().to_string()]).await?;
-    let parent = format!("/binnacle-community-{}", std::process::id());
+    // Before the agent, so that it is dropped after it.
+    let parent = Parent::new("community");
     let path = |name: &str| folder.path().join(name).display().to_string();
     let mut agent = Agent::start(
         folder.path(),
@@ -90,7 +92,7 @@ async fn every_query_of_the_communitys_dashboards_has_an_answer() -> Result<()> 
             "--interval".to_owned(),
             "1s".to_owned(),
             "--cgroup-parent".to_owned(),
-            parent.clone(),
+            format!("/{}", parent.name()),
             "--capacity".to_owned(),
             "cpu=1,memory=1Gi".to_owned(),
             "--state-dir".to_owned(),
@@ -125,7 +127,6 @@ async fn every_query_of_the_communitys_dashboards_has_an_answer() -> Result<()> 
         }
     }
     agent.stop().await?;
-    remove_cgroups(&parent);
     assert!(
         problems.is_empty(),
         "{} of {} queries:\n{}\n{}",
@@ -139,20 +140,4 @@ async fn every_query_of_the_communitys_dashboards_has_an_answer() -> Result<()> 
         println!("skipped: {} needs {}, which this kernel does not offer", query.title, query.kernel);
     }
     Ok(())
-}
-
-/// Removes the test's own cgroups, which are empty by now.
-fn remove_cgroups(parent: &str) {
-    fn remove(dir: &std::path::Path) {
-        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                remove(&entry.path());
-            }
-        }
-        let _ = std::fs::remove_dir(dir);
-    }
-    for mount in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-        remove(&mount.path().join(&parent[1..]));
-    }
-    remove(std::path::Path::new(&format!("/sys/fs/cgroup{parent}")));
 }

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use binnacle_tests::cgroups::Parent;
 use binnacle_tests::client::Client;
 use binnacle_tests::cri::{PodMetadata, Runtime, Wanted};
 use binnacle_tests::process::{Agent, Server, is_root, wait_until};
@@ -132,27 +133,6 @@ impl Drop for Containerd {
     }
 }
 
-/// The cgroup below which everything of the test is; removed when dropped.
-struct Parent(String);
-
-impl Drop for Parent {
-    fn drop(&mut self) {
-        let Ok(hierarchies) = fs::read_dir("/sys/fs/cgroup") else { return };
-        let roots = hierarchies.flatten().map(|entry| entry.path()).chain(["/sys/fs/cgroup".into()]);
-        roots.for_each(|root| remove_tree(&root.join(&self.0)));
-    }
-}
-
-fn remove_tree(cgroup: &Path) {
-    for entry in fs::read_dir(cgroup).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove_tree(&entry.path());
-        }
-    }
-    // Only empty ones go.
-    let _ = fs::remove_dir(cgroup);
-}
-
 async fn eventually(client: &Client, expr: &str, value: Option<f64>) -> Result<()> {
     let there = || async { client.number(expr, None).await.is_ok_and(|found| found == value) };
     let waited = wait_until(expr, SOON, there).await;
@@ -166,7 +146,7 @@ async fn pods_of_a_real_runtime_appear_are_counted_and_vanish() -> Result<()> {
         return Ok(());
     }
     let folder = tempfile::tempdir()?;
-    let parent = Parent(format!("binnacle-test-cri-{}", std::process::id()));
+    let parent = Parent::new("test-cri");
     let containerd = Containerd::start(folder.path()).await?;
     let mut runtime = Runtime::connect(&containerd.socket()).await?;
     let server = Server::start(NO_ARGS).await?;
@@ -178,7 +158,7 @@ async fn pods_of_a_real_runtime_appear_are_counted_and_vanish() -> Result<()> {
         "node = \"alpha\"\nserver = \"{}\"\ninterval = \"500ms\"\ncgroup_parent = \"{}\"\n\
          cri_socket = \"{}\"\npod_log_dir = \"{}\"\nstate_dir = \"{}/state\"\n",
         server.grpc_url(),
-        parent.0,
+        parent.name(),
         containerd.socket().display(),
         pod_logs.display(),
         folder.path().display(),
@@ -188,7 +168,10 @@ async fn pods_of_a_real_runtime_appear_are_counted_and_vanish() -> Result<()> {
     let identity =
         |name: &str, uid: &str| PodMetadata { name: name.into(), uid: uid.into(), namespace: "shop".into() };
     let place = |name: &str, uid: &str| {
-        (format!("/{}/kubepods/burstable/pod{uid}", parent.0), pod_logs.join(format!("shop_{name}_{uid}")))
+        (
+            format!("/{}/kubepods/burstable/pod{uid}", parent.name()),
+            pod_logs.join(format!("shop_{name}_{uid}")),
+        )
     };
     let (talker_uid, eater_uid) =
         ("0a1b2c3d-0000-4000-8000-000000000001", "0a1b2c3d-0000-4000-8000-000000000002");

@@ -203,7 +203,8 @@ async fn given_certificates_are_checked_and_read_anew() -> Result<()> {
     ensure!(wrong.is_err(), "a server of another authority is trusted");
 
     // An agent with a certificate that ends soon: its file is replaced in time.
-    write("node", &ours.node("alpha", 8)?)?;
+    let ended = tokio::time::Instant::now() + Duration::from_secs(31);
+    write("node", &ours.node("alpha", 30)?)?;
     let file = path("agent.toml");
     let tls = format!(
         "[tls]\nca_file = \"{at}/ca.pem\"\ncert_file = \"{at}/node.pem\"\nkey_file = \"{at}/node.key\"\n"
@@ -225,8 +226,8 @@ async fn given_certificates_are_checked_and_read_anew() -> Result<()> {
         || async { counted(&server, "binnacle_tls_reloads_failed_total").await.is_ok_and(|n| n >= 1.0) };
     wait_until("a bad file is counted", SOON, said).await?;
     channel(address, &ours.pem, None).await.context("the old certificate stays in use")?;
-    // The first certificate has ended by now: the agent has come back with the second.
-    tokio::time::sleep(Duration::from_secs(9)).await;
+    // When the first certificate has ended the agent has come back with the second.
+    tokio::time::sleep_until(ended).await;
     let fresh = "time() - max(timestamp(binnacle_agent_batches_total{node=\"alpha\"})) < 3";
     let client = server.client()?;
     let there = || async { client.number(fresh, None).await.is_ok_and(|age| age.is_some()) };

@@ -113,12 +113,7 @@ async fn alerts_reach_a_webhook_over_https() -> Result<()> {
         assert!(head.contains("authorization: bearer t0ken-of-the-test\r\n"), "{request}");
         assert!(request.contains("[FIRING] Leak"), "{request}");
     }
-    let counted = |name: &str, receiver: u8| {
-        let metrics = server.api.metrics_text();
-        let begin = format!("binnacle_notifications_{name}_total{{receiver=\"{receiver}\"");
-        let line = metrics.lines().find(|line| line.starts_with(&begin)).map(str::to_owned);
-        line.and_then(|line| line.rsplit(' ').next().and_then(|number| number.parse::<u64>().ok()))
-    };
+    let counted = |name: &str, receiver| server.notifications(name, receiver);
     until("the count of what was given up", Duration::from_secs(20), || async {
         (counted("dead_letters", 1) == Some(1) && counted("sent", 0) == Some(1)).then_some(())
     })

@@ -85,12 +85,7 @@ async fn webhooks_are_told_in_their_formats_and_again_after_a_failure() {
     let files = vec![rules.display().to_string()];
     let _rules = server.run_rules(RulesConfig { files, notify, ..RulesConfig::default() }).unwrap();
 
-    let counted = |name: &str, receiver: usize| {
-        let metrics = server.api.metrics_text();
-        let begin = format!("binnacle_notifications_{name}_total{{receiver=\"{receiver}\"");
-        let line = metrics.lines().find(|line| line.starts_with(&begin)).map(str::to_owned);
-        line.and_then(|line| line.rsplit(' ').next().and_then(|number| number.parse::<u64>().ok()))
-    };
+    let counted = |name: &str, receiver| server.notifications(name, receiver);
     until("every webhook", Duration::from_secs(30), || async {
         let told = (0..4).all(|receiver| counted("sent", receiver) == Some(1));
         let lost = (4..6).all(|receiver| counted("dead_letters", receiver) == Some(1));

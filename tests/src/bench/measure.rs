@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use binnacle_tests::usage::{cpu_seconds, disk_bytes, resident_mib};
+use binnacle_tests::usage::{Memory, cpu_seconds, disk_bytes};
 use tokio::time::Instant;
 
 use crate::contender::{Contender, Kind, Running};
@@ -14,6 +14,8 @@ use crate::{push, write};
 const STEP_SECONDS: i64 = 60;
 /// How long until all samples can be queried.
 const VISIBLE: Duration = Duration::from_secs(3);
+/// How long a contender may look for series after a restart before they count as lost.
+const FOUND_WITHIN: Duration = Duration::from_secs(30);
 
 /// The query mix: what it is called, the expression, whether it is a range query.
 const QUERIES: [(&str, &str, bool); 4] = [
@@ -62,7 +64,7 @@ pub async fn run(contender: Contender, shape: &Shape, repeat: usize, settle: Dur
     let load_cpu = cpu_seconds(server.pid()?)? - before;
     // VictoriaMetrics shows new series to searches a little after it has taken them.
     tokio::time::sleep(VISIBLE).await;
-    let resident_mib = resident_mib(server.pid()?)?;
+    let resident_mib = Memory::of(server.pid()?)?.resident_mib();
 
     let mut queries = Vec::new();
     for (name, expr, range) in QUERIES {
@@ -131,13 +133,29 @@ async fn samples(server: &Running, shape: &Shape) -> Result<f64> {
     // Metric by metric: all at once would pass the peers' limits.
     for name in METRIC_NAMES {
         let expr = format!("sum(count_over_time({name}[{seconds}s]))");
-        let request = binnacle_tests::client::http_client(Duration::from_secs(600), None)?
-            .get(server.url("/api/v1/query"));
-        let time = (shape.end_ms() / 1000).to_string();
-        let answer = request.query(&[("query", &expr), ("time", &time)]).send().await?;
-        let answer: serde_json::Value = serde_json::from_slice(&answer.bytes().await?)?;
-        let value = answer["data"]["result"][0]["value"][1].as_str();
-        found += value.with_context(|| format!("{}: {expr}: {answer}", server.kind))?.parse::<f64>()?;
+        // A contender that has just started may need a while to find its series; what is not found after
+        // that is lost.
+        let deadline = Instant::now() + FOUND_WITHIN;
+        found += loop {
+            match count(server, &expr, shape.end_ms()).await? {
+                Some(count) => break count,
+                None if Instant::now() > deadline => break 0.0,
+                None => tokio::time::sleep(Duration::from_secs(1)).await,
+            }
+        };
     }
     Ok(found)
+}
+
+/// Value of an expression that has one series, or none.
+async fn count(server: &Running, expr: &str, time_ms: i64) -> Result<Option<f64>> {
+    let http = binnacle_tests::client::http_client(Duration::from_secs(600), None)?;
+    let parameters = [("query", expr.to_owned()), ("time", (time_ms / 1000).to_string())];
+    let answer = http.get(server.url("/api/v1/query")).query(&parameters).send().await?;
+    let answer: serde_json::Value = serde_json::from_slice(&answer.bytes().await?)?;
+    let result = answer["data"]["result"].as_array();
+    let result = result.with_context(|| format!("{}: {expr}: {answer}", server.kind))?;
+    let Some(first) = result.first() else { return Ok(None) };
+    let value = first["value"][1].as_str();
+    Ok(Some(value.with_context(|| format!("{}: {expr}: {answer}", server.kind))?.parse()?))
 }

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use binnacle_tests::metrics_server::{Program, free_port, program_or_skip, until};
-
-use crate::measure::Meter;
+use binnacle_tests::usage::{Memory, cpu_seconds};
 
 pub async fn run(interval: Duration, time: Duration) -> Result<()> {
     let Some(path) = program_or_skip("prometheus-node-exporter", "prometheus-node-exporter") else {
@@ -24,17 +23,17 @@ pub async fn run(interval: Duration, time: Duration) -> Result<()> {
     scrape().await;
     let samples = client.get(&url).send().await?.text().await?;
     let samples = samples.lines().filter(|line| !line.starts_with('#')).count();
-    let begun = Meter::read(program.pid())?;
+    let begun = cpu_seconds(program.pid())?;
     let (mut bytes, mut rounds) = (0, 0);
     while interval * rounds < time {
         bytes += scrape().await.unwrap_or(0);
         rounds += 1;
         tokio::time::sleep(interval).await;
     }
-    let used = Meter::read(program.pid())?.since(&begun);
+    let (used, memory) = (cpu_seconds(program.pid())? - begun, Memory::of(program.pid())?);
     println!("node_exporter, scraped every {} s, {} s measured:", interval.as_secs(), time.as_secs());
-    println!("  CPU                  {:.2}% of a core", used.cpu_seconds / time.as_secs_f64() * 100.0);
-    println!("  resident memory      {:.1} MiB (peak {:.1})", used.resident_mib, used.peak_mib);
+    println!("  CPU                  {:.2}% of a core", used / time.as_secs_f64() * 100.0);
+    println!("  resident memory      {:.1} MiB (peak {:.1})", memory.resident_mib(), memory.peak_mib());
     println!("  samples a scrape     {samples}");
     println!(
         "  bytes of the body    {:.2} a sample, gzip",

@@ -1,20 +1,19 @@
 //! `make bench-agent`: what the agent costs on a node with many containers, beside node_exporter at the same pace.
 
+mod calls;
 mod containers;
 mod exporter;
-mod measure;
-mod wire;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use binnacle_tests::process::{Agent, Server, is_root};
+use binnacle_tests::proxy::{Mode, Proxy};
+use binnacle_tests::usage::{Memory, cpu_seconds};
 use clap::Parser;
 
 use containers::Containers;
-use measure::Meter;
-use wire::Wire;
 
 /// Real cgroups with a sleeping process each; the agent and node_exporter look at the machine in turn.
 #[derive(Parser)]
@@ -46,30 +45,30 @@ async fn main() -> Result<()> {
     let interval = Duration::from_secs(args.interval);
     let containers = Containers::make(args.containers)?;
     let server = Server::start(Vec::<String>::new()).await?;
-    let wire = Wire::start(server.grpc_url().trim_start_matches("http://").parse()?).await?;
+    let target = server.grpc_url().trim_start_matches("http://").parse()?;
+    let wire = Proxy::start(target, 0, Mode::Clean, 0).await?;
     let folder = server.folder().join("agent");
     std::fs::create_dir_all(&folder)?;
-    let agent = Agent::start(&folder, agent_args(&args, &containers, wire.address(), &folder))?;
+    let agent = Agent::start(&folder, agent_args(&args, &containers, wire.address().to_string(), &folder))?;
     let client = server.client()?;
     tokio::time::sleep(interval * WARM_UP_ROUNDS as u32 + interval / 2).await;
 
-    let begun = Meter::read(agent.pid())?;
-    let (bytes, samples) = (wire.sent(), acked(&client).await?);
+    let begun = cpu_seconds(agent.pid())?;
+    let (bytes, samples) = (wire.bytes(), acked(&client).await?);
     tokio::time::sleep(Duration::from_secs(args.seconds)).await;
-    let used = Meter::read(agent.pid())?.since(&begun);
-    let (bytes, samples) = (wire.sent() - bytes, acked(&client).await? - samples);
+    let (used, memory) = (cpu_seconds(agent.pid())? - begun, Memory::of(agent.pid())?);
+    let (bytes, samples) = (wire.bytes() - bytes, acked(&client).await? - samples);
     let rounds = args.seconds as f64 / args.interval as f64;
     println!("agent, {} containers every {} s, {} s measured:", args.containers, args.interval, args.seconds);
-    println!("  CPU                  {:.2}% of a core", used.cpu_seconds / args.seconds as f64 * 100.0);
-    println!("  resident memory      {:.1} MiB (peak {:.1})", used.resident_mib, used.peak_mib);
+    println!("  CPU                  {:.2}% of a core", used / args.seconds as f64 * 100.0);
+    println!("  resident memory      {:.1} MiB (peak {:.1})", memory.resident_mib(), memory.peak_mib());
     println!("  samples a round      {:.0}", samples / rounds);
     println!(
         "  bytes on the wire    {:.2} a sample, {:.0} a round",
         bytes as f64 / samples,
         bytes as f64 / rounds
     );
-    println!("  context switches     {:.0} a round", used.switches / rounds);
-    match measure::system_calls(agent.pid(), args.trace_seconds, &folder)? {
+    match calls::count(agent.pid(), args.trace_seconds, &folder)? {
         Some(calls) => {
             let traced_rounds = args.trace_seconds as f64 / args.interval as f64;
             println!("  system calls         {:.0} a round, of them", calls.total / traced_rounds);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use binnacle_tests::client::http_client;
 use binnacle_tests::process::Server;
-use binnacle_tests::usage::{cpu_seconds, disk_bytes, peak_mib, resident_mib};
+use binnacle_tests::usage::{Memory, cpu_seconds, disk_bytes};
 use tokio::time::Instant;
 
 use crate::data::{NEEDLE, NOWHERE, Shape};
@@ -54,7 +54,7 @@ pub async fn run(shape: &Shape, now_ns: i64, repeat: usize) -> Result<Numbers> {
     let sent = load::load(&server.http_url(), shape).await?;
     let ingest_wall_seconds = begun.elapsed().as_secs_f64();
     let loaded_cpu = cpu_seconds(pid)? - before;
-    let peak_mib = peak_mib(pid)?;
+    let peak_mib = Memory::of(pid)?.peak_mib();
     // What the load has left to do is its cost, too: blocks are sealed when the server stops and starts.
     let mut queries_done = Vec::new();
     for (name, text, is_lines, may_be_empty) in queries() {
@@ -62,7 +62,7 @@ pub async fn run(shape: &Shape, now_ns: i64, repeat: usize) -> Result<Numbers> {
         let asked = Asked { name, text, is_lines, may_be_empty };
         queries_done.push(query(&server, &asked, shape, now_ns, repeat).await?);
     }
-    let resident_after_queries_mib = resident_mib(pid)?;
+    let resident_after_queries_mib = Memory::of(pid)?.resident_mib();
     let metrics = http_client(Duration::from_secs(60), None)?;
     let metrics = metrics.get(format!("{}/metrics", server.http_url())).send().await?.text().await?;
     let block_bytes = metrics

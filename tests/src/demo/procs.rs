@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use binnacle_tests::usage;
+
 /// The cgroup below which all nodes of the demo live.
 pub const PARENT: &str = "/binnacle-demo";
 
@@ -33,17 +35,9 @@ pub fn container_pids(node: &str, id: &str) -> Vec<u32> {
     pids
 }
 
-/// CPU seconds that these processes have used, from `/proc/PID/stat` (utime and stime, which the
-/// kernel counts in ticks of 1/100 s); `None` when one of them is gone.
+/// CPU seconds that these processes have used; `None` when one of them is gone.
 pub fn cpu_seconds(pids: &[u32]) -> Option<f64> {
-    let mut ticks = 0;
-    for pid in pids {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let after_name = stat.rsplit_once(") ")?.1;
-        let fields: Vec<&str> = after_name.split(' ').collect();
-        ticks += fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-    }
-    Some(ticks as f64 / 100.0)
+    pids.iter().map(|pid| usage::cpu_seconds(*pid).ok()).sum()
 }
 
 /// The real `/proc/PID/oom_score_adj`.
