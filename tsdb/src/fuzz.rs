@@ -76,7 +76,7 @@ fn chunks() -> Vec<Vec<u8>> {
 
 fn record(bytes: &[u8]) {
     let _ = wal::decode_record(bytes);
-    let _ = wal::decode_body(bytes);
+    let _ = wal::decode_body(bytes, &mut wal::Record::default());
 }
 
 fn records() -> Vec<Vec<u8>> {

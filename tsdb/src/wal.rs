@@ -4,6 +4,7 @@ mod commit;
 
 use binnacle_proto::Labels;
 use twox_hash::XxHash3_64;
+use zstd::bulk::Decompressor;
 
 pub(crate) use commit::{Committer, Group, Pending};
 
@@ -82,24 +83,45 @@ pub(crate) fn encode_body<'a>(
 
 /// Decodes a record.
 pub(crate) fn decode_record(record: &[u8]) -> Result<Record, Corrupt> {
-    let mut reader = Reader::new(record);
-    if reader.byte()? != LAYOUT {
-        return Err(Corrupt("record has an unknown layout"));
-    }
-    let sum = reader.fixed()?;
-    let packed = reader.bytes(reader.len())?;
-    if XxHash3_64::oneshot(packed) != sum {
-        return Err(Corrupt("checksum of a record does not match"));
-    }
-    let body = zstd::bulk::decompress(packed, MAX_BODY_BYTES)
-        .map_err(|_| Corrupt("record cannot be decompressed"))?;
-    decode_body(&body)
+    let mut decoded = Record::default();
+    Decoder::default().decode(record, &mut decoded)?;
+    Ok(decoded)
 }
 
-/// The inverse of [`encode_body`].
-pub(crate) fn decode_body(body: &[u8]) -> Result<Record, Corrupt> {
+/// Decodes records one after the other, with the memory of those before: fresh pages cost more than the
+/// decoding.
+#[derive(Default)]
+pub(crate) struct Decoder {
+    body: Vec<u8>,
+}
+
+impl Decoder {
+    /// Decodes one in place of what `into` had.
+    pub(crate) fn decode(&mut self, record: &[u8], into: &mut Record) -> Result<(), Corrupt> {
+        let mut reader = Reader::new(record);
+        if reader.byte()? != LAYOUT {
+            return Err(Corrupt("record has an unknown layout"));
+        }
+        let sum = reader.fixed()?;
+        let packed = reader.bytes(reader.len())?;
+        if XxHash3_64::oneshot(packed) != sum {
+            return Err(Corrupt("checksum of a record does not match"));
+        }
+        let unusable = Corrupt("record cannot be decompressed");
+        let size = Decompressor::upper_bound(packed).filter(|size| *size <= MAX_BODY_BYTES);
+        self.body.clear();
+        self.body.reserve(size.ok_or(unusable)?);
+        let mut zstd = Decompressor::new().map_err(|_| unusable)?;
+        zstd.decompress_to_buffer(packed, &mut self.body).map_err(|_| unusable)?;
+        decode_body(&self.body, into)
+    }
+}
+
+/// The inverse of [`encode_body`], in place of what `record` had.
+pub(crate) fn decode_body(body: &[u8], record: &mut Record) -> Result<(), Corrupt> {
     let mut reader = Reader::new(body);
-    let mut record = Record::default();
+    record.definitions.clear();
+    record.samples.clear();
     for _ in 0..reader.unsigned()? {
         let id = series_id(reader.unsigned()? as i64)?;
         record.definitions.push((id, take_labels(&mut reader)?));
@@ -122,7 +144,7 @@ pub(crate) fn decode_body(body: &[u8]) -> Result<Record, Corrupt> {
     for sample in &mut record.samples {
         sample.value = f64::from_bits(reader.fixed()?);
     }
-    Ok(record)
+    Ok(())
 }
 
 fn series_id(id: i64) -> Result<SeriesId, Corrupt> {
@@ -183,7 +205,7 @@ mod tests {
 
         #[test]
         fn bytes_of_any_kind_are_refused_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = decode_body(&bytes);
+            let _ = decode_body(&bytes, &mut Record::default());
             prop_assert!(decode_record(&bytes).is_err());
         }
     }

@@ -3,7 +3,7 @@
 mod progress;
 
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{channel, sync_channel};
 
 use binnacle_proto::Labels;
 use hashbrown::{HashMap, HashSet};
@@ -13,9 +13,9 @@ use super::Core;
 use crate::Error;
 use crate::codec::Corrupt;
 use crate::day::Day;
-use crate::head::{SHARDS, shard_of};
+use crate::head::{Outcome, SHARDS, shard_of};
 use crate::store::SeriesId;
-use crate::wal::{Record, WalSample, decode_record};
+use crate::wal::{Decoder, Record, WalSample};
 pub use progress::{ReplayProgress, ReplayState};
 
 /// How far each shard's samples are in chunks: 16 sequence numbers.
@@ -37,6 +37,8 @@ struct Replay {
     renamed: HashMap<SeriesId, SeriesId>,
     /// Series in the store, by day.
     stored: HashMap<Day, RoaringBitmap>,
+    /// The samples of a record by shard; kept for its memory.
+    shards: [Vec<WalSample>; SHARDS],
     records: u64,
     samples: u64,
     corrupt: u64,
@@ -56,6 +58,7 @@ impl Core {
             defined: HashMap::new(),
             renamed: HashMap::new(),
             stored: HashMap::new(),
+            shards: Default::default(),
             records: 0,
             samples: 0,
             corrupt: 0,
@@ -91,22 +94,33 @@ impl Core {
     fn each_record(
         &self,
         first: u64,
-        mut each: impl FnMut(u64, u64, Result<Record, Corrupt>) -> Result<(), Error>,
+        mut each: impl FnMut(u64, u64, Result<&mut Record, Corrupt>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let failed = |reason: String| Error::Storage { context: "cannot replay the log".into(), reason };
         std::thread::scope(|scope| {
             let (decoded, records) = sync_channel(DECODED_AHEAD);
+            // Records that were applied come back, for their memory.
+            let (applied, spent) = channel::<Record>();
             let read = move || {
+                let mut decoder = Decoder::default();
                 self.store.wal_after(first, &mut |seq, bytes| {
+                    let mut record = spent.try_recv().unwrap_or_default();
+                    let result = decoder.decode(bytes, &mut record);
                     // The other end goes when a record cannot be applied.
-                    decoded.send((seq, bytes.len() as u64, decode_record(bytes))).is_ok()
+                    decoded.send((seq, bytes.len() as u64, result, record)).is_ok()
                 })
             };
             let reader = std::thread::Builder::new().name("tsdb-replay".into()).spawn_scoped(scope, read);
             let reader = reader.map_err(|error| failed(error.to_string()))?;
-            let applied = records.into_iter().try_for_each(|(seq, bytes, record)| each(seq, bytes, record));
+            let done: Result<(), Error> =
+                records.into_iter().try_for_each(|(seq, bytes, result, mut record)| {
+                    each(seq, bytes, result.map(|()| &mut record))?;
+                    // The thread may have ended.
+                    let _ = applied.send(record);
+                    Ok(())
+                });
             let read = reader.join().map_err(|_| failed("its thread has panicked".into()))?;
-            applied?;
+            done?;
             Ok(read?)
         })
     }
@@ -125,7 +139,7 @@ impl Core {
         &self,
         replay: &mut Replay,
         seq: u64,
-        record: Result<Record, Corrupt>,
+        record: Result<&mut Record, Corrupt>,
     ) -> Result<(), Error> {
         let record = match record {
             Ok(record) => record,
@@ -149,45 +163,45 @@ impl Core {
         Ok(())
     }
 
-    fn replay_samples(&self, replay: &mut Replay, seq: u64, record: Record) -> Result<(), Error> {
-        for (id, labels) in record.definitions {
+    fn replay_samples(&self, replay: &mut Replay, seq: u64, record: &mut Record) -> Result<(), Error> {
+        for (id, labels) in record.definitions.drain(..) {
             self.head.reserve_ids(id.saturating_add(1));
             if !self.head.touch(id) && !replay.renamed.contains_key(&id) {
                 replay.defined.insert(id, labels);
             }
         }
-        let mut shards: [Vec<WalSample>; SHARDS] = Default::default();
-        for sample in record.samples {
+        replay.shards.iter_mut().for_each(Vec::clear);
+        for sample in &record.samples {
             // By the shard of the id in the log, under which it was flushed if it was.
             let shard = shard_of(sample.id);
             if seq > replay.cuts[shard] {
-                shards[shard].push(sample);
+                replay.shards[shard].push(*sample);
             }
-        }
-        let (mut missing, mut definitions) = (Vec::new(), Vec::new());
-        for (number, samples) in shards.iter().enumerate() {
-            self.head.prepare(number, samples, &mut missing, &mut definitions);
-        }
-        let mut dropped = HashSet::new();
-        for sample in missing {
-            if self.replayed_series(replay, &sample)?.is_none() {
-                dropped.insert(sample.id);
-            }
-        }
-        if !replay.renamed.is_empty() || !dropped.is_empty() {
-            let mut moved: [Vec<WalSample>; SHARDS] = Default::default();
-            for sample in shards.into_iter().flatten().filter(|sample| !dropped.contains(&sample.id)) {
-                let id = replay.renamed.get(&sample.id).copied().unwrap_or(sample.id);
-                moved[shard_of(id)].push(WalSample { id, ..sample });
-            }
-            shards = moved;
         }
         let window_ms = i64::try_from(self.config.out_of_order_window.as_millis()).unwrap_or(i64::MAX);
-        for (number, samples) in shards.iter().enumerate() {
+        // Samples of series that are not in memory yet, or under another id.
+        let mut unknown = Vec::new();
+        for (number, samples) in replay.shards.iter().enumerate().filter(|(_, samples)| !samples.is_empty()) {
             replay.samples += samples.len() as u64;
-            if !samples.is_empty() {
-                self.head.apply(number, seq, std::iter::once(samples.as_slice()), window_ms, |_, _| {});
+            let mut at = 0;
+            self.head.apply(number, seq, std::iter::once(samples.as_slice()), window_ms, |_, outcome| {
+                if outcome == Outcome::Unknown {
+                    unknown.push(samples[at]);
+                }
+                at += 1;
+            });
+        }
+        let mut dropped = HashSet::new();
+        for sample in unknown {
+            if dropped.contains(&sample.id) {
+                continue;
             }
+            let Some(id) = self.replayed_series(replay, &sample)? else {
+                dropped.insert(sample.id);
+                continue;
+            };
+            let sample = [WalSample { id, ..sample }];
+            self.head.apply(shard_of(id), seq, std::iter::once(&sample[..]), window_ms, |_, _| {});
         }
         Ok(())
     }
