@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use binnacle_tsdb::http::{Api, ApiConfig, Clock, ServerInfo, router};
 use binnacle_tsdb::rules::{Handle, Manager, RulesConfig};
 use binnacle_tsdb::{Config, Db, Engine, EngineConfig, GuardLimits};
