@@ -22,6 +22,7 @@ use binnacle_proto::identity::Fingerprint;
 use rustls::pki_types::CertificateDer;
 
 pub(crate) use enroll::Service as EnrollService;
+pub(crate) use files::certificates;
 pub(crate) use gate::{Gate, Peer};
 pub(crate) use issue::Issued;
 pub(crate) use metrics::{Reason, Security};
@@ -59,7 +60,7 @@ impl Error {
         Self::Io { path: path.into(), source }
     }
 
-    fn broken(path: &Path, problem: impl ToString) -> Self {
+    pub(crate) fn broken(path: &Path, problem: impl ToString) -> Self {
         Self::Broken { path: path.into(), problem: problem.to_string() }
     }
 }
@@ -97,6 +98,11 @@ impl Authority {
         let certificate = files::certificates(&path)?.swap_remove(0);
         let pem = files::read_text(&path)?;
         Ok(Self { folder, key, certificate, pem })
+    }
+
+    /// Whether a data folder has one.
+    pub fn is_in(data_dir: &Path) -> bool {
+        data_dir.join("tls/authority.pem").exists()
     }
 
     /// By what an agent knows this authority.

@@ -84,8 +84,24 @@ pub(crate) struct DataDir {
 }
 
 impl DataDir {
-    /// Opens the authority; makes it when the server has not been started yet.
+    /// Opens the authority that is there.
     fn authority(&self, now_ms: i64) -> anyhow::Result<Authority> {
+        let data_dir = self.folder()?;
+        if !Authority::is_in(&data_dir) {
+            bail!(
+                "the server of {} has no authority: no token was made, nobody has joined",
+                data_dir.display()
+            );
+        }
+        Ok(Authority::open(&data_dir, now_ms)?)
+    }
+
+    /// Opens the authority; makes it when the server has not been started yet.
+    fn authority_or_new(&self, now_ms: i64) -> anyhow::Result<Authority> {
+        Ok(Authority::open(&self.folder()?, now_ms)?)
+    }
+
+    fn folder(&self) -> anyhow::Result<PathBuf> {
         let config = match &self.config {
             Some(path) => Config::load(path)?,
             None => Config::default(),
@@ -100,7 +116,7 @@ impl DataDir {
                 data_dir.display()
             );
         }
-        Ok(Authority::open(&data_dir, now_ms)?)
+        Ok(data_dir)
     }
 }
 

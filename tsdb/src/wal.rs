@@ -108,9 +108,9 @@ impl Decoder {
             return Err(Corrupt("checksum of a record does not match"));
         }
         let unusable = Corrupt("record cannot be decompressed");
-        let size = Decompressor::upper_bound(packed).filter(|size| *size <= MAX_BODY_BYTES);
         self.body.clear();
-        self.body.reserve(size.ok_or(unusable)?);
+        // Of this only the pages that are written to are ever there.
+        self.body.reserve(MAX_BODY_BYTES);
         let mut zstd = Decompressor::new().map_err(|_| unusable)?;
         zstd.decompress_to_buffer(packed, &mut self.body).map_err(|_| unusable)?;
         decode_body(&self.body, into)

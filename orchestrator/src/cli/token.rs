@@ -47,7 +47,7 @@ pub(super) fn run(args: Args, now_ms: i64) -> anyhow::Result<ExitCode> {
     match args {
         Args::Create { node, ttl, uses, data_dir } => {
             let ttl_ms = parse_duration(&ttl).context("--ttl")?;
-            let authority = data_dir.authority(now_ms)?;
+            let authority = data_dir.authority_or_new(now_ms)?;
             let token = authority.create_token(node.clone(), uses, ttl_ms, now_ms)?;
             println!("{}", token.reveal());
             let who = node.map_or(format!("{uses} node(s)"), |node| format!("node {node}"));

@@ -236,7 +236,7 @@ impl Keeper {
                 (issued, Some(roots), now_ms + self.lifetime_ms * 4 / 5)
             }
             (Source::Files { cert, key, ca }, _) => {
-                let issued = Issued { chain: read_chain(cert)?, key: read_key(key)? };
+                let issued = Issued { chain: authority::certificates(cert)?, key: read_key(key)? };
                 let roots = ca.as_deref().map(read_roots).transpose()?;
                 (issued, roots, i64::MAX)
             }
@@ -288,27 +288,14 @@ fn written(source: &Source) -> Vec<Option<SystemTime>> {
     [Some(cert), Some(key), ca.as_ref()].into_iter().flatten().map(time).collect()
 }
 
-fn broken(path: &Path, problem: impl std::fmt::Display) -> authority::Error {
-    authority::Error::Broken { path: path.into(), problem: problem.to_string() }
-}
-
-fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, authority::Error> {
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let chain = read.map_err(|error| broken(path, error))?;
-    if chain.is_empty() {
-        return Err(broken(path, "there is no certificate in it"));
-    }
-    Ok(chain)
-}
-
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, authority::Error> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| broken(path, error))
+    PrivateKeyDer::from_pem_file(path).map_err(|error| authority::Error::broken(path, error))
 }
 
 fn read_roots(path: &Path) -> Result<RootCertStore, authority::Error> {
     let mut roots = RootCertStore::empty();
-    for certificate in read_chain(path)? {
-        roots.add(certificate).map_err(|error| broken(path, error))?;
+    for certificate in authority::certificates(path)? {
+        roots.add(certificate).map_err(|error| authority::Error::broken(path, error))?;
     }
     Ok(roots)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use binnacle_tests::usage::{Memory, cpu_seconds, disk_bytes};
+use binnacle_tests::usage::{Memory, content_bytes, cpu_seconds, disk_bytes};
 use tokio::time::Instant;
 
 use crate::contender::{Contender, Kind, Running};
@@ -36,7 +36,10 @@ pub struct Row {
     pub resident_mib: f64,
     /// Acknowledged, and not there after `SIGKILL`.
     pub lost: f64,
+    /// What the files occupy, preallocation and all.
     pub bytes_per_sample: f64,
+    /// The lengths of the files.
+    pub content_per_sample: f64,
     /// Compressed, where the way of loading tells it.
     pub wire_bytes_per_sample: Option<f64>,
     pub restart: Duration,
@@ -75,7 +78,8 @@ pub async fn run(contender: Contender, shape: &Shape, repeat: usize, settle: Dur
     let left = samples(&server, shape).await?;
     server.stop_and_restart().await?;
     tokio::time::sleep(settle).await;
-    let stored = disk_bytes(&server.folder().join("data"))?;
+    let data = server.folder().join("data");
+    let (stored, content) = (disk_bytes(&data)?, content_bytes(&data)?);
     let kind = server.kind;
     server.stop().await?;
     Ok(Row {
@@ -84,6 +88,7 @@ pub async fn run(contender: Contender, shape: &Shape, repeat: usize, settle: Dur
         resident_mib,
         lost: shape.samples() as f64 - left,
         bytes_per_sample: stored as f64 / left,
+        content_per_sample: content as f64 / left,
         wire_bytes_per_sample: wire.map(|bytes| bytes as f64 / shape.samples() as f64),
         restart,
         queries,

@@ -10,6 +10,7 @@ pub fn print(rows: &[Row]) {
     line(rows, "samples per CPU-second (k)", |row| row.samples_per_cpu_second / 1000.0, true);
     line(rows, "resident memory (MiB)", |row| row.resident_mib, false);
     line(rows, "bytes a sample on disk", |row| row.bytes_per_sample, false);
+    line(rows, "bytes a sample in files", |row| row.content_per_sample, false);
     line(rows, "samples lost by kill -9", |row| row.lost, false);
     line(rows, "kill -9 to ready (ms)", |row| row.restart.as_secs_f64() * 1000.0, false);
     for (at, query) in first.queries.iter().enumerate() {
