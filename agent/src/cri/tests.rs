@@ -40,7 +40,6 @@ fn sandbox() -> v1::PodSandbox {
         }),
         labels: [("app".to_owned(), "web".to_owned())].into(),
         created_at: 5_000_000,
-        ..Default::default()
     }
 }
 
