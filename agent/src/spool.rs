@@ -38,8 +38,10 @@ pub(crate) struct Spool {
     /// Segments on disk, oldest first, with their sizes. The last one may be open for writing.
     segments: VecDeque<(u64, u64)>,
     writer: Option<Writer>,
-    /// The segment that is being read, and what it holds next.
+    /// The segment that is being read.
     reader: Option<Reader>,
+    /// Its next record, with the segment's number.
+    ahead: Option<(u64, Vec<Round>)>,
     /// Segments up to this one have been read; they wait for their acknowledgement.
     read_to: u64,
     decoder: Decoder,
@@ -71,6 +73,7 @@ impl Spool {
             segments: segments.into(),
             writer: None,
             reader: None,
+            ahead: None,
             read_to: 0,
             decoder: Decoder::default(),
             metrics: metrics.clone(),
@@ -87,7 +90,7 @@ impl Spool {
 
     /// Whether there is something left to read.
     pub(crate) fn is_unread(&self) -> bool {
-        self.reader.is_some() || self.segments.back().is_some_and(|(number, _)| *number > self.read_to)
+        self.ahead.is_some() || self.segments.back().is_some_and(|(number, _)| *number > self.read_to)
     }
 
     /// Adds a round at the end. A round that does not fit, or cannot be written, is lost and counted.
@@ -154,44 +157,50 @@ impl Spool {
     }
 
     /// The oldest record that was not read yet, with the position to [`Spool::release`] when its
-    /// rounds are durable. What cannot be read is counted as lost and passed over.
+    /// rounds are durable. What cannot be read is counted as lost, removed, and passed over.
     pub(crate) fn next(&mut self) -> Option<(Vec<Round>, Position)> {
-        loop {
-            if self.reader.is_none() {
-                let number = self.segments.iter().map(|(n, _)| *n).find(|n| *n > self.read_to)?;
-                if self.writer.as_ref().is_some_and(|writer| writer.number() == number) {
-                    // It is read now: what comes next goes to a new one.
-                    self.writer = None;
-                }
-                self.read_to = number;
-                self.decoder.restart();
-                match Reader::open(&self.dir, number) {
-                    Ok(reader) => self.reader = Some(reader),
-                    Err(problem) => {
-                        self.corrupt(number, &problem, 0);
-                        continue;
-                    }
-                }
+        while self.ahead.is_none() {
+            let number = self.segments.iter().map(|(n, _)| *n).find(|n| *n > self.read_to)?;
+            if self.writer.as_ref().is_some_and(|writer| writer.number() == number) {
+                // It is read now: what comes next goes to a new one.
+                self.writer = None;
             }
-            let reader = self.reader.as_mut()?;
-            let number = reader.number();
-            let decoded = reader.next().and_then(|record| {
-                let body = self.decoder.body(&record).map_err(|e| e.to_string())?;
-                self.decoder.rounds(&body).map_err(|e| e.to_string())
-            });
-            match decoded {
-                Ok(rounds) => {
-                    let last = reader.rest() == 0;
-                    if last {
-                        self.reader = None;
-                    }
-                    return Some((rounds, Position { segment: number, last }));
+            self.read_to = number;
+            self.decoder.restart();
+            let opened = Reader::open(&self.dir, number);
+            let size = self.segments.iter().find(|(n, _)| *n == number).map_or(0, |(_, bytes)| *bytes);
+            match opened {
+                Ok(reader) if reader.rest() == 0 => self.remove(number),
+                Ok(reader) => {
+                    self.reader = Some(reader);
+                    self.read_ahead();
                 }
-                Err(problem) => {
-                    let rest = reader.rest();
-                    self.reader = None;
-                    self.corrupt(number, &problem, rest);
-                }
+                Err(problem) => self.corrupt(number, &problem, size, 0),
+            }
+        }
+        let (number, rounds) = self.ahead.take()?;
+        // Looking ahead shows whether this is the segment's last record that can be read.
+        self.read_ahead();
+        Some((rounds, Position { segment: number, last: self.ahead.is_none() }))
+    }
+
+    /// Reads the next record of the open segment; none when it has no more, or none that can be read.
+    fn read_ahead(&mut self) {
+        let Some(reader) = self.reader.as_mut().filter(|reader| reader.rest() > 0) else {
+            self.reader = None;
+            return;
+        };
+        let number = reader.number();
+        let decoded = reader.next().and_then(|record| {
+            let body = self.decoder.body(&record).map_err(|e| e.to_string())?;
+            self.decoder.rounds(&body).map_err(|e| e.to_string())
+        });
+        match decoded {
+            Ok(rounds) => self.ahead = Some((number, rounds)),
+            Err(problem) => {
+                let (rest, good) = (reader.rest(), reader.good());
+                self.reader = None;
+                self.corrupt(number, &problem, rest, good);
             }
         }
     }
@@ -205,19 +214,46 @@ impl Spool {
                 break;
             }
             self.segments.pop_front();
-            let path = segment::path(&self.dir, number);
-            if let Err(error) = fs::remove_file(&path) {
-                tracing::warn!(path = %path.display(), %error, "cannot remove a spool segment");
-            }
+            self.remove(number);
         }
         self.show_size();
     }
 
-    /// The rest of a segment is unreadable. It stays until what was read before it is released.
-    fn corrupt(&self, number: u64, problem: &str, rest: u64) {
+    /// The rest of a segment is unreadable: it is cut off, so that it takes no room and is not read again. What is
+    /// before it, `good` bytes, stays until it is released; without any the segment goes at once.
+    fn corrupt(&mut self, number: u64, problem: &str, rest: u64, good: u64) {
         let path = segment::path(&self.dir, number);
-        tracing::warn!(path = %path.display(), problem, rest, "a spool segment cannot be read further");
+        tracing::error!(path = %path.display(), problem, rest, "a spool segment cannot be read further: the rest is removed");
         self.metrics.lost("spool_bytes", "corrupt", rest.max(1));
+        self.metrics.counter("binnacle_agent_spool_segments_corrupt_total", &[]).add(1);
+        if good == 0 {
+            self.remove(number);
+            return;
+        }
+        let cut = fs::OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(good));
+        match cut {
+            Ok(()) => {
+                if let Some((_, bytes)) = self.segments.iter_mut().find(|(n, _)| *n == number) {
+                    *bytes = good;
+                }
+            }
+            // It is removed with its last good record.
+            Err(error) => tracing::warn!(path = %path.display(), %error, "cannot cut a spool segment"),
+        }
+        self.show_size();
+    }
+
+    /// Removes a segment of which nothing waits for its acknowledgement.
+    fn remove(&mut self, number: u64) {
+        let path = segment::path(&self.dir, number);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                // It keeps its room and is tried again when a later one is released.
+                tracing::warn!(path = %path.display(), %error, "cannot remove a spool segment");
+            }
+            _ => self.segments.retain(|(n, _)| *n != number),
+        }
+        self.show_size();
     }
 
     fn show_size(&self) {

@@ -79,6 +79,7 @@ impl Writer {
 pub(super) struct Reader {
     file: BufReader<File>,
     number: u64,
+    len: u64,
     /// Bytes that were not read yet.
     rest: u64,
 }
@@ -93,7 +94,7 @@ impl Reader {
         if magic != MAGIC {
             return Err("the header is not that of a spool segment of this version".into());
         }
-        Ok(Self { file, number, rest: len - MAGIC.len() as u64 })
+        Ok(Self { file, number, len, rest: len - MAGIC.len() as u64 })
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -102,6 +103,13 @@ impl Reader {
 
     pub(super) fn rest(&self) -> u64 {
         self.rest
+    }
+
+    /// Bytes up to the end of the last record that could be read; 0 when there was none.
+    pub(super) fn good(&self) -> u64 {
+        let header = MAGIC.len() as u64;
+        let read = self.len - self.rest;
+        if read > header { read } else { 0 }
     }
 
     /// The next body, its checksum verified.

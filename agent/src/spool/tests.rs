@@ -126,6 +126,48 @@ fn a_torn_or_changed_record_costs_the_rest_of_its_segment_and_is_counted() {
 }
 
 #[test]
+fn damage_takes_no_room_and_is_counted_once() {
+    // In the header, in the first record, in the third of four.
+    for (at, good) in [(2, 0), (20, 0), (usize::MAX, 2)] {
+        let dir = tempfile::tempdir().unwrap();
+        let metrics = SelfMetrics::default();
+        let series = series(2);
+        let mut spool = Spool::open(dir.path(), 1 << 20, &metrics).unwrap();
+        let mut ends = Vec::new();
+        for t in 0..4 {
+            spool.push(&round(t, &series));
+            ends.push(spool.bytes());
+        }
+        let (number, size) = spool.segments[0];
+        drop(spool);
+        let path = segment::path(dir.path(), number);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[at.min(ends[1] as usize + 14)] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let lost = || {
+            metrics.counter("binnacle_agent_lost_total", &[("what", "spool_bytes"), ("why", "corrupt")]).get()
+        };
+
+        let mut spool = Spool::open(dir.path(), 1 << 20, &metrics).unwrap();
+        let seen = read_all(&mut spool);
+        assert_eq!(times(&seen), (0..good).collect::<Vec<_>>());
+        let kept = if good == 0 { 0 } else { ends[1] };
+        assert_eq!((spool.bytes(), lost()), (kept, size - if good == 0 && at > 5 { 5 } else { kept }));
+        assert_eq!(path.exists(), good > 0, "without a good record it goes at once");
+        drop(spool);
+        // What was not released is read again, without its damaged end.
+        let mut spool = Spool::open(dir.path(), 1 << 20, &metrics).unwrap();
+        let again = read_all(&mut spool);
+        assert_eq!((times(&again), lost()), (times(&seen), lost()));
+        assert_eq!(metrics.counter("binnacle_agent_spool_segments_corrupt_total", &[]).get(), 1);
+        if let Some((_, position)) = again.last() {
+            spool.release(position.unwrap());
+        }
+        assert_eq!((spool.bytes(), fs::read_dir(dir.path()).unwrap().count()), (0, 0));
+    }
+}
+
+#[test]
 fn rounds_on_their_way_go_before_the_others() {
     let dir = tempfile::tempdir().unwrap();
     let series = series(2);
