@@ -17,6 +17,8 @@ use serde::Deserialize;
 
 use crate::Error;
 pub use flags::Flags;
+#[cfg(test)]
+pub use logs::ContainerFiles;
 pub use logs::Logs;
 use parse::{duration, optional_bytes, optional_cpu};
 pub use pods::Pods;
@@ -254,6 +256,13 @@ impl Config {
         }
         if scrape.pod_job.is_empty() {
             return Err(Error::config("scrape.pod_job", "must not be empty"));
+        }
+        let paths = self.logs.container_files.iter().flat_map(|rule| &rule.paths);
+        if let Some(path) = paths.into_iter().find(|path| !crate::logs::is_path(path)) {
+            return Err(Error::config(
+                "logs.container_files.paths",
+                format!("{path:?} is not the absolute path of files, without '..'"),
+            ));
         }
         Ok(self)
     }

@@ -3,8 +3,9 @@
 mod path;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hashbrown::HashMap;
 use parking_lot::RwLock;
@@ -13,6 +14,12 @@ pub(crate) use path::{Place, place};
 
 /// The name of a pod's sandbox where a container's stands, as cAdvisor has it.
 pub(crate) const SANDBOX: &str = "POD";
+
+/// Says which files a pod's containers write are logs: paths as the containers see them, with `*`, separated by commas.
+pub(crate) const LOGS_ANNOTATION: &str = "binnacle.io/logs";
+
+/// How the names of annotations begin that are for the agent.
+const ANNOTATION_PREFIX: &str = "binnacle.io/";
 
 /// Who a container is. The sandbox of a pod is called [`SANDBOX`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,10 +36,22 @@ pub(crate) struct Container {
     pub(crate) name: String,
     /// The pod's labels.
     pub(crate) labels: BTreeMap<String, String>,
+    /// The pod's annotations that are for the agent.
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// Where it sees volumes whose log files are read on the node.
+    pub(crate) volumes: Vec<PathBuf>,
     /// When this run started; 0 when not known.
     pub(crate) started_ms: i64,
     /// A process of the container, in the node's PID namespace.
     pub(crate) pid: Option<i32>,
+}
+
+/// Those of a pod's annotations that are for the agent.
+pub(crate) fn for_the_agent<'a>(
+    annotations: impl IntoIterator<Item = (&'a String, &'a String)>,
+) -> BTreeMap<String, String> {
+    let annotations = annotations.into_iter().filter(|(name, _)| name.starts_with(ANNOTATION_PREFIX));
+    annotations.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// The containers known on this node. Clones share it. Filled by the pod runtime and by CRI; read by
@@ -44,6 +63,8 @@ pub(crate) struct Registry(Arc<Shared>);
 struct Shared {
     by_id: RwLock<HashMap<String, Arc<Container>>>,
     generation: AtomicU64,
+    /// The container engine was asked and has answered, or there is none.
+    complete: AtomicBool,
     /// Somebody has seen a container that is not known.
     missing: tokio::sync::Notify,
 }
@@ -86,8 +107,17 @@ impl Registry {
         self.0.by_id.read().values().find(|container| container.uid == uid).cloned()
     }
 
+    /// Says that every container that runs is known.
+    pub(crate) fn set_complete(&self) {
+        self.0.complete.store(true, Ordering::Release);
+    }
+
+    /// Whether every container that runs is known: one that is not has ended.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.0.complete.load(Ordering::Acquire)
+    }
+
     /// All containers, in no order.
-    #[cfg(test)]
     pub(crate) fn all(&self) -> Vec<Arc<Container>> {
         self.0.by_id.read().values().cloned().collect()
     }

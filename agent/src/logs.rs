@@ -3,7 +3,8 @@
 //! ```text
 //! CRI files ────┐            ┌─ partial lines and traces joined
 //! Docker's ─────┤            │
-//! hostPath files┴─► groups ──┴─ units ─► uplink ══► server
+//! hostPath files┤            │
+//! files inside ─┴─► groups ──┴─ units ─► uplink ══► server
 //!                     ▲                               │ durable
 //!                     └──── checkpoint ◄──────────────┘
 //! ```
@@ -16,11 +17,15 @@ mod content;
 mod cri;
 mod docker;
 mod engine;
+mod folder;
 mod group;
 mod hostpath;
+mod inside;
 mod join;
 mod ledger;
+mod pattern;
 mod rate;
+mod root;
 mod tailer;
 mod trace;
 
@@ -29,10 +34,14 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::agent::Context;
+use crate::identity::Registry;
 use crate::pods::Handle;
 use crate::uplink::{LogLines, OnDurable};
 use crate::watch::{Changes, Watch};
-use crate::{Error, clock};
+use crate::{Error, clock, config};
+use inside::Wanted;
+pub(crate) use inside::declared;
+pub(crate) use pattern::is_path;
 use tailer::{Setup, Tailer};
 
 /// Time between two looks for new files.
@@ -74,6 +83,7 @@ pub(crate) async fn run(context: Context, pods: Handle) -> Result<(), Error> {
         node: config.node.clone(),
         job: config.container_labels.get("job").cloned().unwrap_or_default(),
         pod_log_dir: config.pod_log_dir.clone(),
+        proc_root: config.proc_root.clone(),
         checkpoint: path.clone(),
         metrics: context.metrics.clone(),
         reading: config.logs.clone(),
@@ -90,14 +100,22 @@ pub(crate) async fn run(context: Context, pods: Handle) -> Result<(), Error> {
         }
     };
     let shutdown = context.shutdown.clone();
+    let sources = Sources { pods, registry: context.registry.clone(), reading: config.logs.clone() };
     tokio::select! {
-        result = follow(tailer, &pods, out, Watched { watch, changes }, &shutdown) => result.map_err(|e| Error::io(&path, e)),
+        result = follow(tailer, &sources, out, Watched { watch, changes }, &shutdown) => result.map_err(|e| Error::io(&path, e)),
         () = forward => {
             // The uplink has ended: so will the agent.
             shutdown.cancelled().await;
             Ok(())
         }
     }
+}
+
+/// Who says where log files are.
+struct Sources {
+    pods: Handle,
+    registry: Registry,
+    reading: config::Logs,
 }
 
 /// Where changes are told, if they are.
@@ -124,7 +142,7 @@ impl Watched {
 
 async fn follow(
     mut tailer: Tailer,
-    pods: &Handle,
+    sources: &Sources,
     out: mpsc::Sender<(LogLines, OnDurable)>,
     mut watched: Watched,
     shutdown: &tokio_util::sync::CancellationToken,
@@ -132,17 +150,20 @@ async fn follow(
     let (mut next_scan_ms, mut next_save_ms) = (0, 0);
     let mut waiting = std::collections::VecDeque::new();
     let mut active_until_ms = 0;
+    let mut wanted = Wanted::default();
     loop {
         let now_ms = clock::now_ms();
-        let mounts = pods.log_mounts();
-        // Volumes are deep and foreign: they are not watched.
-        if watched.take_changed() || tailer.is_waiting() || !mounts.is_empty() {
+        let mounts = sources.pods.log_mounts();
+        wanted.refresh(&sources.registry, &sources.reading);
+        // Volumes and what is inside containers are deep and foreign: they are not watched.
+        let unwatched = !mounts.is_empty() || !wanted.containers.is_empty() || tailer.reads_inside();
+        if watched.take_changed() || tailer.is_waiting() || unwatched {
             active_until_ms = now_ms + ACTIVE_MS;
         }
         let is_active = now_ms < active_until_ms;
         if now_ms >= next_scan_ms {
             next_scan_ms = now_ms + SCAN_MS;
-            tailer.scan(&mounts, now_ms);
+            tailer.scan(&mounts, &wanted, now_ms);
         } else {
             tailer.scan_urgent(now_ms);
         }

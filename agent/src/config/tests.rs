@@ -84,5 +84,8 @@ fn what_types_cannot_check_is_refused_by_name() {
     refused(|c| c.cgroup_parent = "/a/../..".into(), "cgroup_parent");
     refused(|c| c.uplink.batch_bytes = 0, "batch_bytes");
     refused(|c| c.scrape.max_bodies_bytes = 1, "max_bodies_bytes");
+    let relative = "[[logs.container_files]]\npod = 'web-*'\npaths = ['app.log']";
+    let error = Config::from_toml(relative).unwrap().checked().unwrap_err().to_string();
+    assert!(error.contains("container_files") && error.contains("app.log"), "{error}");
     refused(|c| c.uplink.backoff_max = Duration::ZERO, "backoff_max");
 }

@@ -28,6 +28,16 @@ impl RuntimeService for Engine {
     ) -> Result<Response<v1::ListContainersResponse>, Status> {
         Ok(Response::new(v1::ListContainersResponse { containers: self.0.lock().1.clone() }))
     }
+
+    async fn container_status(
+        &self,
+        request: Request<v1::ContainerStatusRequest>,
+    ) -> Result<Response<v1::ContainerStatusResponse>, Status> {
+        let request = request.into_inner();
+        assert!(request.verbose && request.container_id == "c1", "{request:?}");
+        let info = [("info".to_owned(), r#"{"sandboxID":"s1","pid":4711}"#.to_owned())];
+        Ok(Response::new(v1::ContainerStatusResponse { info: info.into() }))
+    }
 }
 
 fn sandbox() -> v1::PodSandbox {
@@ -39,6 +49,9 @@ fn sandbox() -> v1::PodSandbox {
             namespace: "shop".into(),
         }),
         labels: [("app".to_owned(), "web".to_owned())].into(),
+        annotations: [("binnacle.io/logs", "/var/log/*.log"), ("other", "x")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
         created_at: 5_000_000,
     }
 }
@@ -50,8 +63,13 @@ fn container(id: &str, sandbox: &str) -> v1::Container {
         metadata: Some(v1::ContainerMetadata { name: "nginx".into() }),
         image: Some(v1::ImageSpec { image: "sha256:1".into(), ..Default::default() }),
         created_at: 7_000_000,
+        state: v1::ContainerState::ContainerExited as i32,
         ..Default::default()
     }
+}
+
+fn pids() -> Pids {
+    Pids::new(Arc::default())
 }
 
 #[tokio::test]
@@ -65,18 +83,27 @@ async fn names_come_from_the_engine_and_go_with_the_container() {
     tokio::spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
 
     let (registry, mut known, mut client) = (Registry::default(), BTreeSet::new(), None);
+    let mut pids = pids();
     let of_another = Container { id: "host1".into(), ..Container::default() };
     registry.insert(of_another);
-    update(&registry, &mut known, ask(&mut client, &socket).await.unwrap());
+    update(&registry, &mut known, ask(&mut client, &socket, &mut pids).await.unwrap());
     let nginx = registry.get("c1").unwrap();
     assert_eq!((nginx.namespace.as_str(), nginx.pod.as_str(), nginx.uid.as_str()), ("shop", "web-0", "u1"));
     assert_eq!((nginx.container.as_str(), nginx.image.as_str(), nginx.started_ms), ("nginx", "sha256:1", 7));
     assert_eq!(nginx.labels.get("app").map(String::as_str), Some("web"));
+    assert_eq!(nginx.annotations.len(), 1, "only what is for the agent");
+    assert_eq!((nginx.pid, pids.expecting), (None, false), "it has ended");
+    engine.0.lock().1[0].set_state(v1::ContainerState::ContainerCreated);
+    update(&registry, &mut known, ask(&mut client, &socket, &mut pids).await.unwrap());
+    assert!(pids.expecting, "it is about to start");
+    engine.0.lock().1[0].set_state(v1::ContainerState::ContainerRunning);
+    update(&registry, &mut known, ask(&mut client, &socket, &mut pids).await.unwrap());
+    assert_eq!(registry.get("c1").unwrap().pid, Some(4711));
     assert_eq!(registry.get("s1").unwrap().container, SANDBOX);
     assert!(registry.get("c2").is_none(), "its sandbox is not known");
 
     engine.0.lock().1.clear();
-    update(&registry, &mut known, ask(&mut client, &socket).await.unwrap());
+    update(&registry, &mut known, ask(&mut client, &socket, &mut pids).await.unwrap());
     assert!(registry.get("c1").is_none() && registry.get("s1").is_some());
     assert!(registry.get("host1").is_some(), "what others have put there stays");
 }
@@ -84,7 +111,7 @@ async fn names_come_from_the_engine_and_go_with_the_container() {
 #[tokio::test]
 async fn an_engine_that_is_not_there_is_an_error_not_an_empty_list() {
     let dir = tempfile::tempdir().unwrap();
-    let status = ask(&mut None, &dir.path().join("nobody.sock")).await.unwrap_err();
+    let status = ask(&mut None, &dir.path().join("nobody.sock"), &mut pids()).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::Unavailable);
 }
 
@@ -97,7 +124,7 @@ async fn an_engine_that_hangs_does_not_hold_up_the_end() {
     let shutdown = CancellationToken::new();
     let numbers = Numbers { errors: Counter::default(), count: Gauge::default() };
     let stop = shutdown.clone();
-    let following = tokio::spawn(async move { follow(Registry::default(), &socket, numbers, stop).await });
+    let following = tokio::spawn(async move { follow(Registry::default(), &socket, pids(), numbers, stop).await });
     let _connection = listener.accept().await.unwrap();
     shutdown.cancel();
     tokio::time::timeout(Duration::from_secs(2), following).await.unwrap().unwrap();

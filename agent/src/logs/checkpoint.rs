@@ -25,6 +25,9 @@ pub(super) struct Entry {
     pub(super) size: u64,
     /// Whether it was rotated and read to its end.
     pub(super) finished: bool,
+    /// Ends of lines after which a trace was ended by time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) cuts: Vec<u64>,
 }
 
 /// The checkpoint file.
@@ -101,6 +104,7 @@ mod tests {
             tail: Print::default(),
             size: 20,
             finished: false,
+            cuts: vec![5],
         };
         checkpoint.set("g", vec![entry.clone()]);
         checkpoint.save().unwrap();

@@ -3,7 +3,6 @@
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
@@ -49,12 +48,8 @@ pub(super) enum Content {
 }
 
 impl Content {
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        if path.extension().is_some_and(|end| end == "gz") {
-            return Ok(Self::Gzip(Box::new(MultiGzDecoder::new(file)), 0));
-        }
-        Ok(Self::Plain(file))
+    pub(super) fn new(file: File, gzip: bool) -> Self {
+        if gzip { Self::Gzip(Box::new(MultiGzDecoder::new(file)), 0) } else { Self::Plain(file) }
     }
 
     /// Size in bytes and when it was last written, in ns; `None` for a compressed file.
@@ -119,14 +114,14 @@ impl Content {
     }
 }
 
-/// Whether the file at `path` begins with `head` and has `tail` before `offset`. Opened anew for each part, since a
-/// compressed file goes forward only.
-pub(super) fn is_same(path: &Path, head: Print, offset: u64, tail: Print) -> bool {
+/// Whether a file begins with `head` and has `tail` before `offset`. Opened anew for each part, since a compressed file
+/// goes forward only.
+pub(super) fn is_same(open: impl Fn() -> io::Result<Content>, head: Print, offset: u64, tail: Print) -> bool {
     let check = || -> io::Result<bool> {
-        if Content::open(path)?.head(head.len)? != head {
+        if open()?.head(head.len)? != head {
             return Ok(false);
         }
-        Ok(offset == 0 || tail.len == 0 || Content::open(path)?.tail(offset)? == tail)
+        Ok(offset == 0 || tail.len == 0 || open()?.tail(offset)? == tail)
     };
     check().unwrap_or(false)
 }
@@ -147,12 +142,14 @@ mod tests {
             flate2::write::GzEncoder::new(File::create(&packed).unwrap(), flate2::Compression::fast());
         encoder.write_all(&text).unwrap();
         encoder.finish().unwrap();
-        let mut content = Content::open(&plain).unwrap();
+        let open_plain = || Ok(Content::new(File::open(&plain)?, false));
+        let open_packed = || Ok(Content::new(File::open(&packed)?, true));
+        let mut content = open_plain().unwrap();
         let (head, tail) = (content.head(HEAD_BYTES).unwrap(), content.tail(2000).unwrap());
-        assert!(is_same(&packed, head, 2000, tail) && is_same(&plain, head, 2000, tail));
-        assert!(!is_same(&packed, head, 2001, tail));
+        assert!(is_same(open_packed, head, 2000, tail) && is_same(open_plain, head, 2000, tail));
+        assert!(!is_same(open_packed, head, 2001, tail));
         let mut rest = vec![0; 10_000];
-        let have = Content::open(&packed).unwrap().fill_at(2000, &mut rest).unwrap();
+        let have = open_packed().unwrap().fill_at(2000, &mut rest).unwrap();
         assert_eq!(&rest[..have], &text[2000..]);
     }
 }

@@ -4,18 +4,18 @@ mod names;
 mod read;
 mod scan;
 
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
 
 use binnacle_proto::Labels;
 
 use super::checkpoint::Entry;
 use super::content::{Content, Inode, Print};
+use super::folder::Folder;
 use super::join::Joiner;
 use super::ledger::Ledger;
 use super::rate::Rate;
-use super::trace::Traces;
-use crate::config;
+use super::trace::{Cut, Traces};
 use crate::uplink::LogLines;
 
 /// How long a rotated file is still watched after its successor is there: the writer may not have turned yet.
@@ -39,14 +39,22 @@ pub(super) enum Format {
 }
 
 /// Which files make a group.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Files {
     pub(super) format: Format,
-    pub(super) dir: PathBuf,
+    pub(super) folder: Folder,
     /// Name of the file that is written to; CRI files have one of their own for each run.
     pub(super) base: Option<String>,
     /// Rotated files that were last written before this were here before the writer: they are left alone.
     pub(super) since_ms: i64,
+}
+
+/// Whose lines they are.
+pub(super) struct Owner {
+    /// Of the streams that lines become: stdout and stderr, or the file.
+    pub(super) labels: Vec<Labels>,
+    pub(super) ledger: Ledger,
+    pub(super) rate: Rate,
 }
 
 /// Lines that were read together, and how far that lets the checkpoint move once they are stored.
@@ -71,6 +79,21 @@ struct Advance {
     tail: Print,
 }
 
+/// The part of a record that is in one file.
+#[derive(Debug)]
+struct Span {
+    file: u64,
+    begin: u64,
+    end: u64,
+}
+
+impl Span {
+    /// Whether who begins to read at `position` sees the record without its beginning.
+    fn splits(&self, file: u64, position: u64) -> bool {
+        self.file == file && self.begin < position && position < self.end
+    }
+}
+
 /// Files that follow one another.
 pub(super) struct Group {
     /// Name in the checkpoint.
@@ -83,6 +106,10 @@ pub(super) struct Group {
     tails: Vec<Tail>,
     finished: Vec<Entry>,
     joiner: Joiner,
+    /// Where traces were ended by time, behind what is stored.
+    cuts: BTreeSet<Cut>,
+    /// Records of several parts before which the checkpoint may have to stop.
+    spans: Vec<Span>,
     /// Traces that wait for more; `None` when lines are not to be put together.
     traces: Option<Traces>,
     rate: Rate,
@@ -134,22 +161,23 @@ impl Group {
     pub(super) fn new(
         key: &str,
         files: Files,
-        labels: Vec<Labels>,
-        ledger: Ledger,
+        owner: Owner,
         entries: &[Entry],
-        reading: &config::Logs,
+        join_traces: bool,
         now_ms: i64,
     ) -> Self {
         let mut group = Self {
             key: key.to_owned(),
             files,
-            labels,
-            ledger,
+            labels: owner.labels,
+            ledger: owner.ledger,
             tails: Vec::new(),
             finished: Vec::new(),
             joiner: Joiner::default(),
-            traces: reading.join_traces.then(Traces::default),
-            rate: Rate::new(reading.max_bytes_per_second),
+            cuts: BTreeSet::new(),
+            spans: Vec::new(),
+            traces: join_traces.then(Traces::default),
+            rate: owner.rate,
             unescaped: Vec::new(),
             last_ns: 0,
             next_file: 0,
@@ -172,6 +200,7 @@ impl Group {
     /// Takes up a file of the checkpoint; where it is now is for the next scan to find.
     fn detached(&mut self, entry: &Entry, now_ms: i64) {
         self.next_file += 1;
+        self.cuts.extend(entry.cuts.iter().map(|end| (self.next_file, *end)));
         self.tails.push(Tail {
             id: self.next_file,
             source: entry.source.clone(),
@@ -212,6 +241,7 @@ impl Group {
                 tail.stored = advance.offset;
                 tail.stored_tail = advance.tail;
                 self.advanced = true;
+                self.cuts.retain(|(file, end)| *file != advance.file || *end > advance.offset);
             }
         }
         self.retire();
@@ -225,20 +255,26 @@ impl Group {
         self.tails = tails;
         for tail in done {
             self.advanced = true;
+            self.cuts.retain(|(file, _)| *file != tail.id);
+            self.spans.retain(|span| span.file != tail.id);
             self.finished.push(Entry { finished: true, ..tail.entry() });
         }
     }
 
     /// What the checkpoint should hold.
     pub(super) fn entries(&self) -> Vec<Entry> {
-        self.finished.iter().cloned().chain(self.tails.iter().map(Tail::entry)).collect()
+        let reading = self.tails.iter().map(|tail| {
+            let cuts = self.cuts.iter().filter(|(file, _)| *file == tail.id);
+            Entry { cuts: cuts.map(|(_, end)| *end).collect(), ..tail.entry() }
+        });
+        self.finished.iter().cloned().chain(reading).collect()
     }
 
     pub(super) fn key(&self) -> &str {
         &self.key
     }
 
-    /// Whether new files wait for the checkpoint to be saved.
+    /// Whether something has to be saved before more may be sent: new files, and where traces are cut.
     pub(super) fn is_unsaved(&self) -> bool {
         self.unsaved
     }
@@ -263,10 +299,50 @@ impl Group {
         self.wants_scan() || self.rate.is_spent() || self.traces.as_ref().is_some_and(Traces::is_waiting)
     }
 
-    /// The directory and the files that it reads.
-    pub(super) fn paths(&self) -> (&std::path::Path, impl Iterator<Item = &std::path::Path>) {
+    /// The directory and the files that it reads, if they can be watched.
+    pub(super) fn paths(&self) -> Option<(&Path, impl Iterator<Item = &Path>)> {
         let open = self.tails.iter().filter(|tail| tail.content.is_some() && !tail.drained);
-        (&self.files.dir, open.map(|tail| tail.path.as_path()))
+        self.files.folder.is_node().then(|| (self.files.folder.path(), open.map(|tail| tail.path.as_path())))
+    }
+
+    /// The directory of its files.
+    pub(super) fn folder(&mut self) -> &mut Folder {
+        &mut self.files.folder
+    }
+
+    /// Name of the file that is written to, where it has one for good.
+    pub(super) fn base(&self) -> Option<&str> {
+        self.files.base.as_deref()
+    }
+
+    /// Whether `name` is one that a file of this group gets when it is rotated.
+    pub(super) fn is_rotated(&self, name: &str) -> bool {
+        self.base().is_some_and(|base| base != name)
+            && names::place(self.files.format, self.base(), name).is_some()
+    }
+
+    /// The files that it has read or reads.
+    pub(super) fn inodes(&self) -> impl Iterator<Item = Inode> {
+        let here = self.finished.iter().filter(|entry| !self.missing.contains_key(&entry.source));
+        let finished = here.map(|entry| entry.inode);
+        self.tails.iter().map(|tail| tail.inode).chain(finished)
+    }
+
+    /// Whether a file is still to be read.
+    pub(super) fn is_reading(&self) -> bool {
+        self.tails.iter().any(|tail| !tail.drained)
+    }
+
+    /// Gives up what is not read yet: it is lost.
+    pub(super) fn abandon(&mut self) {
+        for tail in self.tails.iter_mut().filter(|tail| !tail.drained) {
+            let size = tail.content.as_ref().and_then(|content| content.looks().ok().flatten());
+            tail.size = tail.size.max(size.map_or(0, |(size, _)| size));
+            self.ledger.bytes_lost.add(tail.size.saturating_sub(tail.offset));
+            tail.content = None;
+            tail.drained = true;
+        }
+        self.retire();
     }
 
     /// Whether a file is being looked for: the next scan should come soon.
@@ -291,6 +367,7 @@ impl Tail {
             tail: self.stored_tail,
             size: self.size,
             finished: false,
+            cuts: Vec::new(),
         }
     }
 

@@ -1,6 +1,8 @@
 //! All groups of files, the checkpoint, and which files there are: without a clock and without a server.
 
-use std::collections::{BTreeMap, VecDeque};
+mod inside;
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fs;
 use std::io;
 use std::ops::Bound;
@@ -11,10 +13,15 @@ use binnacle_proto::Labels;
 use parking_lot::Mutex;
 
 use super::checkpoint::Checkpoint;
+use super::content::Inode;
 use super::engine;
-use super::group::{Files, Format, Group, Stored, Unit};
+use super::folder::Folder;
+use super::group::{Files, Format, Group, Owner, Stored, Unit};
 use super::hostpath::{self, HostFile};
+use super::inside::Wanted;
 use super::ledger::Ledger;
+use super::rate::Rates;
+use super::root::Root;
 use crate::config;
 use crate::pods::LogMount;
 use crate::selfmetrics::SelfMetrics;
@@ -32,6 +39,8 @@ pub(super) struct Setup {
     pub(super) node: String,
     pub(super) job: String,
     pub(super) pod_log_dir: PathBuf,
+    /// Where procfs is mounted.
+    pub(super) proc_root: PathBuf,
     pub(super) checkpoint: PathBuf,
     pub(super) metrics: SelfMetrics,
     pub(super) reading: config::Logs,
@@ -49,6 +58,13 @@ pub(super) struct Tailer {
     groups: BTreeMap<String, Group>,
     /// Names of Docker's containers.
     docker: engine::Names,
+    rates: Rates,
+    /// Containers whose file systems are read, by how the keys of their groups begin.
+    runs: BTreeMap<String, inside::Run>,
+    /// When it was first looked for files.
+    opened_ms: Option<i64>,
+    /// Whether something was taken out of the checkpoint.
+    forgotten: bool,
     acked: Acked,
     buffer: Vec<u8>,
     /// The group whose turn it is.
@@ -64,6 +80,10 @@ impl Tailer {
             setup,
             groups: BTreeMap::new(),
             docker: engine::Names::default(),
+            rates: Rates::default(),
+            runs: BTreeMap::new(),
+            opened_ms: None,
+            forgotten: false,
             acked: Acked::default(),
             buffer: Vec::new(),
             turn: String::new(),
@@ -72,12 +92,15 @@ impl Tailer {
     }
 
     /// Looks for new, renamed and vanished files everywhere.
-    pub(super) fn scan(&mut self, mounts: &[LogMount], now_ms: i64) {
+    pub(super) fn scan(&mut self, mounts: &[LogMount], wanted: &Wanted, now_ms: i64) {
         self.find_containers(now_ms);
         self.find_docker(now_ms);
+        let mut claimed: HashSet<Inode> = HashSet::new();
         for file in hostpath::find(mounts) {
+            claimed.insert(file.inode);
             self.take_file(file, now_ms);
         }
+        self.find_inside(wanted, claimed, now_ms);
         for group in self.groups.values_mut() {
             group.scan(&mut self.checkpoint, now_ms);
         }
@@ -86,6 +109,7 @@ impl Tailer {
         for key in over {
             self.groups.remove(&key);
             self.checkpoint.set(&key, Vec::new());
+            self.forgotten = true;
         }
         self.watch_all();
     }
@@ -100,7 +124,7 @@ impl Tailer {
             watch.add(&pod.path(), What::Names);
         }
         for group in self.groups.values() {
-            let (dir, files) = group.paths();
+            let Some((dir, files)) = group.paths() else { continue };
             watch.add(dir, What::Names);
             files.for_each(|file| watch.add(file, What::Content));
         }
@@ -133,7 +157,8 @@ impl Tailer {
                 continue;
             };
             let base = Some(format!("{id}-json.log"));
-            let files = Files { format: Format::Docker, dir: dir.join(&id), base, since_ms: 0 };
+            let folder = Folder::Node(dir.join(&id));
+            let files = Files { format: Format::Docker, folder, base, since_ms: 0 };
             let labels = ["stdout", "stderr"].map(|stream| self.labels("", "", &name, stream, "")).to_vec();
             let ledger = Ledger::of(&self.setup.metrics, "", "", &name);
             self.add(key, files, labels, ledger, now_ms);
@@ -165,7 +190,7 @@ impl Tailer {
             };
             let files = Files {
                 format: Format::Cri,
-                dir: self.setup.pod_log_dir.join(&pod_dir).join(&container),
+                folder: Folder::Node(self.setup.pod_log_dir.join(&pod_dir).join(&container)),
                 base: None,
                 since_ms: 0,
             };
@@ -191,8 +216,18 @@ impl Tailer {
             group.relabel(labels, ledger);
             return;
         }
-        let base = Some(name.to_string_lossy().into_owned());
-        let files = Files { format: Format::Raw, dir: dir.to_owned(), base, since_ms: file.since_ms };
+        let name = name.to_string_lossy().into_owned();
+        let is_here =
+            |key: &str| Path::new(key.strip_prefix("file/").unwrap_or_default()).parent() == Some(dir);
+        if self.groups.iter().any(|(key, group)| is_here(key) && group.is_rotated(&name)) {
+            return;
+        }
+        // The volume is the container's: nothing in it leads elsewhere.
+        let folder = match file.path == file.volume {
+            true => Folder::Node(dir.to_owned()),
+            false => Folder::below(Arc::new(Root::of_volume(file.volume.clone())), dir.to_owned()),
+        };
+        let files = Files { format: Format::Raw, folder, base: Some(name), since_ms: file.since_ms };
         self.add(key, files, labels, ledger, now_ms);
     }
 
@@ -205,7 +240,10 @@ impl Tailer {
             return;
         }
         let entries = self.checkpoint.group(&key);
-        let group = Group::new(&key, files, labels, ledger, entries, &self.setup.reading, now_ms);
+        let names = ["namespace", "pod", "container"].map(|name| labels[0].get(name).unwrap_or_default());
+        let rate = self.rates.of(&names.join("/"), self.setup.reading.max_bytes_per_second);
+        let join_traces = self.setup.reading.join_traces;
+        let group = Group::new(&key, files, Owner { labels, ledger, rate }, entries, join_traces, now_ms);
         self.groups.insert(key, group);
     }
 
@@ -260,7 +298,7 @@ impl Tailer {
     /// Writes the checkpoint if anything moved.
     pub(super) fn save_if_moved(&mut self) -> io::Result<()> {
         self.take_acks();
-        let mut moved = false;
+        let mut moved = std::mem::take(&mut self.forgotten);
         for group in self.groups.values_mut() {
             moved |= group.take_advanced() | group.is_unsaved();
         }

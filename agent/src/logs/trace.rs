@@ -1,9 +1,12 @@
 //! Puts the lines of a stack trace together: Java, .NET, JavaScript, Python, Go and Rust.
 //!
 //! Only a line that looks like the first of a trace is held back; all others pass at once. A trace ends with the first
-//! line that is not of it, at the end of its file, when it is too long, or when nothing follows for a while.
+//! line that is not of it, when it is too long, or when nothing follows for a while; not with its file.
 //!
-//! After a kill of the agent a trace that was cut by time may be read again whole: then it is stored again, longer.
+//! Read again after a kill of the agent, lines must become the same records, or some would be stored twice. All ends but
+//! those by time follow from the lines; those by time are written down before the record is sent: see [`Cut`].
+
+use std::collections::BTreeSet;
 
 use super::join::MAX_LINE;
 use crate::uplink::Line;
@@ -37,23 +40,72 @@ enum State {
 #[derive(Debug)]
 struct Held {
     state: State,
-    line: Line,
+    whole: Whole,
     lines: usize,
-    /// File of the last line.
-    file: u64,
-    /// File and position where the first begins.
-    begun: (u64, u64),
     /// When the last line came.
     since_ns: i64,
 }
 
-/// A whole line, and where its beginning was.
+impl Held {
+    fn is_over(&self, now_ns: i64) -> bool {
+        now_ns - self.since_ns >= WAIT_NS || now_ns < self.since_ns
+    }
+
+    fn end(&self) -> Cut {
+        (self.whole.file, self.whole.line.end_offset)
+    }
+}
+
+/// A line after which a trace was ended by time: its file, and where it ends there.
+pub(super) type Cut = (u64, u64);
+
+/// A whole line, or what lines became, and where its beginning was.
 #[derive(Debug)]
 pub(super) struct Whole {
     pub(super) line: Line,
+    /// Where it ends.
     pub(super) file: u64,
     /// File and position of its first byte.
     pub(super) begun: (u64, u64),
+    /// Files after the first in which parts of it are.
+    pub(super) through: Vec<u64>,
+    /// Whether it has several parts.
+    pub(super) joined: bool,
+}
+
+impl Whole {
+    /// A line as it is in its file.
+    pub(super) fn plain(line: Line, file: u64, start: u64) -> Self {
+        Self { line, file, begun: (file, start), through: Vec::new(), joined: false }
+    }
+
+    /// From where on `file` has to be read again for it; `None` when it is not in there.
+    pub(super) fn begun_in(&self, file: u64) -> Option<u64> {
+        begun_in(self.begun, &self.through, file)
+    }
+
+    fn append(&mut self, next: Self) {
+        self.line.line.push(b'\n');
+        self.line.line.extend_from_slice(&next.line.line);
+        self.line.end_offset = next.line.end_offset;
+        for file in std::iter::once(next.begun.0).chain(next.through).chain([next.file]) {
+            go_through(self.begun.0, &mut self.through, file);
+        }
+        self.file = next.file;
+        self.joined = true;
+    }
+}
+
+/// From where on `file` has to be read again for what begins at `begun` and goes `through` other files.
+pub(super) fn begun_in(begun: (u64, u64), through: &[u64], file: u64) -> Option<u64> {
+    if begun.0 == file { Some(begun.1) } else { through.contains(&file).then_some(0) }
+}
+
+/// Takes note that a part is in `file`.
+pub(super) fn go_through(first: u64, through: &mut Vec<u64>, file: u64) {
+    if file != first && through.last() != Some(&file) {
+        through.push(file);
+    }
 }
 
 /// Begun traces of a container, by stream.
@@ -64,47 +116,48 @@ pub(super) struct Traces {
 
 impl Traces {
     /// Takes the next line of stream `slot`; what is ready goes to `out`. Returns whether the line joined another.
-    pub(super) fn take(&mut self, slot: usize, whole: Whole, now_ns: i64, out: &mut Vec<Line>) -> bool {
+    pub(super) fn take(
+        &mut self,
+        slot: usize,
+        whole: Whole,
+        cuts: &BTreeSet<Cut>,
+        now_ns: i64,
+        out: &mut Vec<Whole>,
+    ) -> bool {
         let held = &mut self.held[slot];
         if let Some(trace) = held {
-            let fits = trace.lines < MAX_LINES && trace.line.line.len() + whole.line.line.len() < MAX_LINE;
-            let next = goes_on(trace.state, &whole.line.line).filter(|_| fits && trace.file == whole.file);
-            if let Some(state) = next {
+            let len = trace.whole.line.line.len() + whole.line.line.len();
+            let fits = trace.lines < MAX_LINES && len < MAX_LINE && !cuts.contains(&trace.end());
+            if let Some(state) = goes_on(trace.state, &whole.line.line).filter(|_| fits) {
                 trace.state = state;
-                trace.line.line.push(b'\n');
-                trace.line.line.extend_from_slice(&whole.line.line);
-                trace.line.end_offset = whole.line.end_offset;
+                trace.whole.append(whole);
                 trace.lines += 1;
                 trace.since_ns = now_ns;
                 return true;
             }
-            out.extend(held.take().map(|trace| trace.line));
+            out.extend(held.take().map(|trace| trace.whole));
         }
         match begins(&whole.line.line) {
-            Some(state) => {
-                let Whole { line, file, begun } = whole;
-                *held = Some(Held { state, line, lines: 1, file, begun, since_ns: now_ns });
-            }
-            None => out.push(whole.line),
+            Some(state) => *held = Some(Held { state, whole, lines: 1, since_ns: now_ns }),
+            None => out.push(whole),
         }
         false
     }
 
-    /// Traces of one file for which nothing came for long, by stream; none when all wait on.
-    pub(super) fn expired(&mut self, now_ns: i64) -> Option<(u64, [Option<Line>; 2])> {
-        let is_over = |held: &Held| now_ns - held.since_ns >= WAIT_NS || now_ns < held.since_ns;
-        let file = self.held.iter().flatten().find(|held| is_over(held))?.file;
-        Some((file, self.end_of(file)))
+    /// Ends of traces for which nothing came for long.
+    pub(super) fn expired(&self, now_ns: i64) -> Vec<Cut> {
+        self.held.iter().flatten().filter(|held| held.is_over(now_ns)).map(Held::end).collect()
     }
 
-    /// Ends the traces whose last line is in `file`.
-    pub(super) fn end_of(&mut self, file: u64) -> [Option<Line>; 2] {
-        self.held.each_mut().map(|held| held.take_if(|held| held.file == file).map(|held| held.line))
+    /// Ends the traces of `file` for which nothing came for long, by stream.
+    pub(super) fn end_expired(&mut self, file: u64, now_ns: i64) -> [Option<Whole>; 2] {
+        let is_one = |held: &mut Held| held.whole.file == file && held.is_over(now_ns);
+        self.held.each_mut().map(|held| held.take_if(is_one).map(|held| held.whole))
     }
 
-    /// Where in `file` the earliest begun trace begins.
+    /// From where on `file` has to be read again for what is held.
     pub(super) fn begun_in(&self, file: u64) -> Option<u64> {
-        self.held.iter().flatten().filter(|held| held.begun.0 == file).map(|held| held.begun.1).min()
+        self.held.iter().flatten().filter_map(|held| held.whole.begun_in(file)).min()
     }
 
     /// Whether a trace waits for more.
@@ -216,17 +269,17 @@ mod tests {
             end_offset: at + 1,
             metadata: Vec::new(),
         };
-        Whole { line, file: 1, begun: (1, at) }
+        Whole::plain(line, 1, at)
     }
 
     /// What lines become, one a second of a tenth.
     fn joined(lines: &[&str]) -> Vec<String> {
         let (mut traces, mut out) = (Traces::default(), Vec::new());
         for (at, line) in lines.iter().enumerate() {
-            traces.take(0, whole(line, at as u64), at as i64, &mut out);
+            traces.take(0, whole(line, at as u64), &BTreeSet::new(), at as i64, &mut out);
         }
-        out.extend(traces.end_of(1).into_iter().flatten());
-        out.into_iter().map(|line| String::from_utf8(line.line).unwrap()).collect()
+        out.extend(traces.end_expired(1, i64::MAX).into_iter().flatten());
+        out.into_iter().map(|whole| String::from_utf8(whole.line.line).unwrap()).collect()
     }
 
     #[test]
@@ -270,21 +323,44 @@ mod tests {
             "panic: ".trim(),
         ] {
             let (mut traces, mut out) = (Traces::default(), Vec::new());
-            traces.take(1, whole(line, 0), 0, &mut out);
+            traces.take(1, whole(line, 0), &BTreeSet::new(), 0, &mut out);
             assert!(out.len() == 1 && !traces.is_waiting(), "{line}");
         }
     }
 
     #[test]
     fn a_trace_ends_by_time_and_says_where_it_begins() {
-        let (mut traces, mut out) = (Traces::default(), Vec::new());
-        traces.take(0, whole("java.lang.Exception: x", 10), 100, &mut out);
-        assert!(traces.take(0, whole("\tat a.b(C.java:1)", 40), 200, &mut out));
+        let (mut traces, mut out, none) = (Traces::default(), Vec::new(), BTreeSet::new());
+        traces.take(0, whole("java.lang.Exception: x", 10), &none, 100, &mut out);
+        assert!(traces.take(0, whole("\tat a.b(C.java:1)", 40), &none, 200, &mut out));
         assert_eq!((traces.begun_in(1), traces.begun_in(2)), (Some(10), None));
-        assert!(traces.expired(200 + WAIT_NS - 1).is_none());
-        let (file, [stdout, stderr]) = traces.expired(200 + WAIT_NS).unwrap();
-        assert_eq!((file, stdout.unwrap().end_offset, stderr.is_none()), (1, 41, true));
+        assert!(traces.expired(200 + WAIT_NS - 1).is_empty());
+        assert_eq!(traces.expired(200 + WAIT_NS), [(1, 41)]);
+        let [stdout, stderr] = traces.end_expired(1, 200 + WAIT_NS);
+        assert_eq!((stdout.unwrap().line.end_offset, stderr.is_none()), (41, true));
         assert!(out.is_empty() && !traces.is_waiting() && traces.begun_in(1).is_none());
+    }
+
+    #[test]
+    fn a_trace_goes_on_in_the_next_file_and_ends_where_it_was_cut_before() {
+        let (mut traces, mut out) = (Traces::default(), Vec::new());
+        let in_file = |file, text: &str, at| Whole { file, begun: (file, at), ..whole(text, at) };
+        let cuts = BTreeSet::from([(2, 21)]);
+        let lines = [
+            in_file(1, "java.lang.Exception: x", 90),
+            in_file(2, "\tat a.b(C.java:1)", 0),
+            in_file(2, "\tat a.b(C.java:2)", 20),
+            in_file(2, "\tat a.b(C.java:3)", 40),
+        ];
+        for line in lines {
+            traces.take(0, line, &cuts, 0, &mut out);
+            if out.is_empty() {
+                assert_eq!(traces.begun_in(1), Some(90));
+            }
+        }
+        assert_eq!(out.len(), 2, "after the cut nothing joins");
+        assert_eq!((out[0].file, out[0].line.end_offset, out[0].begun), (2, 21, (1, 90)));
+        assert_eq!((out[0].begun_in(2), out[0].joined, out[1].joined), (Some(0), true, false));
     }
 
     #[test]

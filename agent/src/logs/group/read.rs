@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Advance, Format, Group, Stored, TURN_MS, Tail, Unit};
+use super::{Advance, Format, Group, Span, Stored, TURN_MS, Tail, Unit};
 use crate::logs::content::{Content, HEAD_BYTES, Print, TAIL_BYTES};
 use crate::logs::cri::{self, Piece, Stream};
 use crate::logs::docker;
@@ -31,6 +31,9 @@ impl Group {
     pub(in crate::logs) fn read(&mut self, buffer: &mut Vec<u8>, now_ns: i64) -> Option<Unit> {
         buffer.resize(READ_BYTES, 0);
         let now_ms = now_ns / 1_000_000;
+        if self.cut_expired(now_ns) {
+            return None;
+        }
         if let Some(unit) = self.expired_traces(now_ns) {
             return Some(unit);
         }
@@ -109,8 +112,7 @@ impl Group {
 
     /// Makes lines of bytes that follow in a file.
     fn take(&mut self, at: usize, mut bytes: &[u8], now_ns: i64) -> Unit {
-        let begin = self.tails[at].offset;
-        let mut lines: [Vec<Line>; 2] = Default::default();
+        let mut lines: [Vec<Whole>; 2] = Default::default();
         while let Some(end) = memchr::memchr(b'\n', bytes) {
             let (text, rest) = bytes.split_at(end + 1);
             bytes = rest;
@@ -127,7 +129,7 @@ impl Group {
             pending.clear();
         }
         self.tails[at].keep(bytes);
-        self.unit(at, begin, lines)
+        self.unit(lines)
     }
 
     /// A raw line with its end, if it has one.
@@ -138,7 +140,7 @@ impl Group {
         start: u64,
         end: u64,
         now_ns: i64,
-        lines: &mut [Vec<Line>; 2],
+        lines: &mut [Vec<Whole>; 2],
     ) {
         let text = raw.strip_suffix(b"\n").unwrap_or(raw);
         let missing = (end - start).saturating_sub(raw.len() as u64);
@@ -162,7 +164,7 @@ impl Group {
         let kept = &text[..text.len().min(MAX_LINE)];
         self.ledger.bytes_cut.add((text.len() - kept.len()) as u64 + missing);
         let line = Line { time_ns, line: kept.to_vec(), end_offset: end, metadata: Vec::new() };
-        self.whole_line(0, Whole { line, file, begun: (file, start) }, now_ns, lines);
+        self.whole_line(0, Whole::plain(line, file, start), now_ns, lines);
     }
 
     /// The time of a line that says none: each later than the one before.
@@ -172,98 +174,150 @@ impl Group {
     }
 
     /// A line that is put together, unless it is of a trace that is not.
-    fn whole_line(&mut self, slot: usize, whole: Whole, now_ns: i64, lines: &mut [Vec<Line>; 2]) {
+    fn whole_line(&mut self, slot: usize, whole: Whole, now_ns: i64, lines: &mut [Vec<Whole>; 2]) {
         match &mut self.traces {
             Some(traces) => {
-                if traces.take(slot, whole, now_ns, &mut lines[slot]) {
+                if traces.take(slot, whole, &self.cuts, now_ns, &mut lines[slot]) {
                     self.ledger.joined.add(1);
                 }
             }
-            None => lines[slot].push(whole.line),
+            None => lines[slot].push(whole),
         }
+    }
+
+    /// Takes note of where traces are about to be ended by time, so that they end there, too, when they are read again.
+    /// Returns whether that has to be saved first.
+    fn cut_expired(&mut self, now_ns: i64) -> bool {
+        let ends = self.traces.as_ref().map(|traces| traces.expired(now_ns)).unwrap_or_default();
+        for cut in &ends {
+            self.unsaved |= self.cuts.insert(*cut);
+        }
+        self.unsaved && !ends.is_empty()
     }
 
     /// Traces for which nothing came for long.
     fn expired_traces(&mut self, now_ns: i64) -> Option<Unit> {
-        let (file, ended) = self.traces.as_mut()?.expired(now_ns)?;
-        let at = self.tails.iter().position(|tail| tail.id == file)?;
-        let begin = self.tails[at].offset;
-        Some(self.unit(at, begin, ended.map(|line| line.into_iter().collect())))
+        let traces = self.traces.as_mut()?;
+        let (file, _) = *traces.expired(now_ns).first()?;
+        let ended = traces.end_expired(file, now_ns).map(|whole| whole.into_iter().collect());
+        Some(self.unit(ended))
     }
 
     /// Puts lines into blocks, and finds how far they let the checkpoint move.
-    fn unit(&mut self, at: usize, begin: u64, lines: [Vec<Line>; 2]) -> Unit {
-        let source = self.tails[at].source.clone();
+    fn unit(&mut self, lines: [Vec<Whole>; 2]) -> Unit {
         let mut stored = Stored::default();
-        let mut blocks = Vec::new();
+        let mut blocks: Vec<LogLines> = Vec::new();
         for (slot, lines) in lines.into_iter().enumerate() {
-            let Some(last) = lines.last() else { continue };
-            stored.lines += lines.len() as u64;
-            stored.bytes += lines.iter().map(|line| line.line.len() as u64).sum::<u64>();
-            let stream = match self.files.format {
-                Format::Cri | Format::Docker => Stream::NAMES[slot],
-                Format::Raw => "file",
-            };
-            blocks.push(LogLines {
-                labels: self.labels[slot].clone(),
-                // A source of its own for each stream: the server takes lines of a source in order.
-                source: format!("{source}/{stream}"),
-                begin,
-                end: last.end_offset,
-                lines,
-            });
+            let mut of_file = None;
+            for whole in lines {
+                stored.lines += 1;
+                stored.bytes += whole.line.line.len() as u64;
+                if of_file != Some(whole.file) {
+                    let Some(block) = self.block(slot, &whole) else {
+                        self.ledger.bytes_lost.add(whole.line.line.len() as u64);
+                        tracing::error!(
+                            group = self.key,
+                            file = whole.file,
+                            "a record of a file that is not read"
+                        );
+                        continue;
+                    };
+                    of_file = Some(whole.file);
+                    blocks.push(block);
+                }
+                if whole.joined {
+                    self.note_span(&whole);
+                }
+                let Some(block) = blocks.last_mut() else { continue };
+                block.end = whole.line.end_offset;
+                block.lines.push(whole.line);
+            }
         }
         self.ledger.lines_read.add(stored.lines);
         if blocks.is_empty() {
             return Unit { blocks, stored };
         }
-        for tail in &mut self.tails {
-            let trace = self.traces.as_ref().and_then(|traces| traces.begun_in(tail.id));
-            let begun = [self.joiner.begun_in(tail.id), trace].into_iter().flatten().min();
-            let whole = begun.unwrap_or(tail.offset).min(tail.offset);
+        for at in 0..self.tails.len() {
+            let whole = self.whole_up_to(at);
+            let tail = &mut self.tails[at];
             if whole > tail.promised {
                 let print =
                     if whole == tail.offset { Print::of(&tail.recent) } else { tail.print_before(whole) };
                 stored.advances.push(Advance { file: tail.id, offset: whole, tail: print });
                 tail.promised = whole;
+                let file = tail.id;
+                self.spans.retain(|span| span.file != file || span.end > whole);
             }
         }
         Unit { blocks, stored }
     }
 
-    /// A file has ended without a line end: what is there is the last line.
+    /// An empty block for a record and those that follow it in its file.
+    fn block(&self, slot: usize, whole: &Whole) -> Option<LogLines> {
+        let stream = match self.files.format {
+            Format::Cri | Format::Docker => Stream::NAMES[slot],
+            Format::Raw => "file",
+        };
+        // A file stays as long as something of it is held.
+        let tail = self.tails.iter().find(|tail| tail.id == whole.file)?;
+        Some(LogLines {
+            labels: self.labels[slot].clone(),
+            // A source of its own for each stream: the server takes lines of a source in order.
+            source: format!("{}/{stream}", tail.source),
+            begin: whole.begun_in(whole.file).unwrap_or_default(),
+            end: whole.line.end_offset,
+            lines: Vec::new(),
+        })
+    }
+
+    /// A record of several parts that is not behind the checkpoint yet: reading must not begin within it.
+    fn note_span(&mut self, whole: &Whole) {
+        for file in std::iter::once(whole.begun.0).chain(whole.through.iter().copied()) {
+            let begin = whole.begun_in(file).unwrap_or_default();
+            let end = if file == whole.file { whole.line.end_offset } else { u64::MAX };
+            self.spans.push(Span { file, begin, end });
+        }
+    }
+
+    /// Up to where all records of a file were handed out, and none of them goes on.
+    fn whole_up_to(&self, at: usize) -> u64 {
+        let tail = &self.tails[at];
+        let trace = self.traces.as_ref().and_then(|traces| traces.begun_in(tail.id));
+        let begun = [self.joiner.begun_in(tail.id), trace].into_iter().flatten().min();
+        let mut whole = begun.unwrap_or(tail.offset).min(tail.offset);
+        if whole == tail.offset {
+            return whole;
+        }
+        while let Some(span) = self.spans.iter().find(|span| span.splits(tail.id, whole)) {
+            whole = span.begin;
+        }
+        whole
+    }
+
+    /// A file has ended without a line end: what is there is the last line. A trace may go on in the next file.
     fn end_of_file(&mut self, at: usize, now_ns: i64) -> Option<Unit> {
         let tail = &mut self.tails[at];
-        let (start, file) = (tail.offset, tail.id);
-        let mut lines: [Vec<Line>; 2] = Default::default();
-        if tail.pending_len > 0 {
-            let raw = std::mem::take(&mut tail.pending);
-            tail.offset += std::mem::take(&mut tail.pending_len);
-            let end = tail.offset;
-            self.raw_line(&raw, file, start, end, now_ns, &mut lines);
-        } else if self.traces.as_ref().is_none_or(|traces| !traces.is_waiting()) {
+        if tail.pending_len == 0 {
             return None;
         }
-        // Ends are positions in a file: a trace does not go on in the next.
-        let ended = self.traces.as_mut().map(|traces| traces.end_of(file)).unwrap_or_default();
-        for (lines, line) in lines.iter_mut().zip(ended) {
-            lines.extend(line);
-        }
-        Some(self.unit(at, start, lines))
+        let (start, file) = (tail.offset, tail.id);
+        let mut lines: [Vec<Whole>; 2] = Default::default();
+        let raw = std::mem::take(&mut tail.pending);
+        tail.offset += std::mem::take(&mut tail.pending_len);
+        let end = tail.offset;
+        self.raw_line(&raw, file, start, end, now_ns, &mut lines);
+        Some(self.unit(lines))
     }
 
     /// All files are gone and read: a line that was begun will not be ended by anybody.
     fn give_up(&mut self) -> Option<Unit> {
-        if !self.empty || self.tails.is_empty() {
-            return None;
+        let last = self.tails.last().filter(|_| self.empty)?;
+        let (file, end) = (last.id, last.offset);
+        let mut lines: [Vec<Whole>; 2] = Default::default();
+        for (stream, whole) in self.joiner.give_up(file, end) {
+            lines[stream as usize].push(whole);
         }
-        let at = self.tails.len() - 1;
-        let end = self.tails[at].offset;
-        let mut lines: [Vec<Line>; 2] = Default::default();
-        for (stream, line) in self.joiner.give_up(end) {
-            lines[stream as usize].push(line);
-        }
-        let unit = self.unit(at, end, lines);
+        let unit = self.unit(lines);
         (!unit.blocks.is_empty()).then_some(unit)
     }
 }
@@ -273,6 +327,10 @@ impl Tail {
     fn keep(&mut self, bytes: &[u8]) {
         let room = MAX_RAW.saturating_sub(self.pending.len());
         self.pending.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        if bytes.len() > room && bytes.last() == Some(&b'\n') {
+            // Its end is no part of what is cut off.
+            self.pending.push(b'\n');
+        }
         self.pending_len += bytes.len() as u64;
         // `recent` ends where the last whole line does.
         if bytes.last() == Some(&b'\n') {

@@ -1,18 +1,19 @@
 //! Looks at the directory: which files are new, renamed, copied, compressed, truncated, gone.
 
 use std::collections::HashSet;
-use std::fs;
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::names::{Place, place};
 use super::{Group, REMEMBER_MS, SEARCH_MS, Tail};
 use crate::logs::checkpoint::{Checkpoint, Entry};
-use crate::logs::content::{Content, HEAD_BYTES, Inode, Print, is_same};
+use crate::logs::content::{HEAD_BYTES, Inode, Print, is_same};
 
 /// A file of the directory that belongs to the group.
 struct Found {
+    name: OsString,
     path: PathBuf,
     place: Place,
     inode: Inode,
@@ -33,7 +34,7 @@ impl Group {
         let found = match self.list() {
             Ok(found) => found,
             Err(e) => {
-                tracing::warn!(dir = %self.files.dir.display(), error = %e, "log directory cannot be read");
+                tracing::warn!(dir = %self.files.folder.path().display(), error = %e, "log directory cannot be read");
                 return;
             }
         };
@@ -50,31 +51,25 @@ impl Group {
         self.forget(&found, &present, now_ms);
     }
 
-    fn list(&self) -> io::Result<Vec<Found>> {
+    fn list(&mut self) -> io::Result<Vec<Found>> {
         let mut found = Vec::new();
-        let entries = match fs::read_dir(&self.files.dir) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(found),
-            Err(e) => return Err(e),
-        };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
+        for name in self.files.folder.names()? {
             let Some(place) = place(self.files.format, self.files.base.as_deref(), &name.to_string_lossy())
             else {
                 continue;
             };
-            // Links are followed: /var/log/pods may hold links to the engine's own files.
-            let Ok(meta) = fs::metadata(entry.path()) else { continue };
+            let Ok(meta) = self.files.folder.look(&name) else { continue };
             if !meta.is_file() {
                 continue;
             }
             found.push(Found {
-                path: entry.path(),
+                path: self.files.folder.path().join(&name),
                 place,
                 inode: Inode::of(&meta),
                 size: meta.len(),
                 mtime_ns: meta.mtime() * 1_000_000_000 + meta.mtime_nsec(),
-                gzip: entry.path().extension().is_some_and(|end| end == "gz"),
+                gzip: Path::new(&name).extension().is_some_and(|end| end == "gz"),
+                name,
             });
         }
         found.sort_by(|a, b| a.place.cmp(&b.place));
@@ -98,6 +93,8 @@ impl Group {
         if file.size == 0 {
             return Ok(());
         }
+        let folder = &self.files.folder;
+        let open = || folder.open(&file.name);
         let looks = (file.mtime_ns, file.size);
         if self.settled.get(&file.inode) == Some(&looks) {
             let same = self.finished.iter().filter(|entry| entry.inode == file.inode);
@@ -110,19 +107,19 @@ impl Group {
             let tail_print = if tail.recent.is_empty() { tail.stored_tail } else { Print::of(&tail.recent) };
             may_be
                 && (tail.inode == file.inode || !file.place.current)
-                && is_same(&file.path, tail.head, tail.offset, tail_print)
+                && is_same(open, tail.head, tail.offset, tail_print)
         };
         if let Some(tail) = self.tails.iter_mut().find(is_rest) {
             if tail.inode != file.inode {
                 // A copy is complete: nobody writes to it any more.
                 tail.replaced_ms = Some(0);
             }
-            return tail.attach(Content::open(&file.path)?, file.inode, file.path.clone());
+            return tail.attach(open()?, file.inode, file.path.clone());
         }
         // What was finished: the file itself, or a copy of it.
         let known = self.finished.iter().position(|entry| {
             (entry.inode == file.inode || !file.place.current)
-                && is_same(&file.path, entry.head, entry.offset, entry.tail)
+                && is_same(open, entry.head, entry.offset, entry.tail)
         });
         if let Some(at) = known {
             if !file.gzip && file.size > self.finished[at].offset {
@@ -139,9 +136,7 @@ impl Group {
         }
         // A copy of what is being read: it matters only if that is truncated.
         let is_copy = |tail: &Tail| {
-            !file.place.current
-                && tail.content.is_some()
-                && is_same(&file.path, tail.head, 0, Print::default())
+            !file.place.current && tail.content.is_some() && is_same(open, tail.head, 0, Print::default())
         };
         if self.tails.iter().any(is_copy) {
             return Ok(());
@@ -151,10 +146,10 @@ impl Group {
             return Ok(());
         }
         if file.gzip {
-            let is_known = |entry: &Entry| is_same(&file.path, entry.head, 0, Print::default());
+            let is_known = |entry: &Entry| is_same(open, entry.head, 0, Print::default());
             // It is still being written as long as the file that it is made from is there. Waiting longer
             // would let newer files come first, and lines that began in this one would be broken.
-            if self.finished.iter().any(is_known) || file.path.with_extension("").exists() {
+            if self.finished.iter().any(is_known) || folder.look(&plain(&file.name)).is_ok() {
                 return Ok(());
             }
         }
@@ -163,8 +158,7 @@ impl Group {
 
     /// A file never seen before.
     fn begin(&mut self, file: &Found, checkpoint: &mut Checkpoint) -> io::Result<()> {
-        let mut content = Content::open(&file.path)?;
-        let head = content.head(HEAD_BYTES)?;
+        let head = self.files.folder.open(&file.name)?.head(HEAD_BYTES)?;
         if head.len == 0 {
             return Ok(());
         }
@@ -178,15 +172,17 @@ impl Group {
             tail: Print::default(),
             size: file.size,
             finished: false,
+            cuts: Vec::new(),
         };
         self.unsaved = true;
         self.reopen(&entry, file)
     }
 
     fn reopen(&mut self, entry: &Entry, file: &Found) -> io::Result<()> {
+        let content = self.files.folder.open(&file.name)?;
         self.detached(entry, 0);
         let Some(tail) = self.tails.last_mut() else { return Ok(()) };
-        tail.attach(Content::open(&file.path)?, file.inode, file.path.clone())
+        tail.attach(content, file.inode, file.path.clone())
     }
 
     /// Puts the files in order, and notes which of them are written to no more.
@@ -233,4 +229,9 @@ impl Group {
         let finished = &self.finished;
         self.missing.retain(|source, _| finished.iter().any(|entry| entry.source == *source));
     }
+}
+
+/// Name of the file that a compressed one is made from.
+fn plain(name: &OsString) -> OsString {
+    Path::new(name).with_extension("").into_os_string()
 }

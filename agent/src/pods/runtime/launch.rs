@@ -260,6 +260,7 @@ impl Runtime {
 fn identity_of(entry: &PodEntry, name: &str, started: &Started) -> identity::Container {
     let pod = &entry.record.pod;
     let id = entry.record.containers.get(name).map(|record| record.id.clone()).unwrap_or_default();
+    let mounts = entry.container(name).map(|container| container.mounts.as_slice()).unwrap_or_default();
     identity::Container {
         name: id.clone(),
         id,
@@ -269,6 +270,12 @@ fn identity_of(entry: &PodEntry, name: &str, started: &Started) -> identity::Con
         container: name.to_owned(),
         image: entry.container(name).map(|container| container.image.clone()).unwrap_or_default(),
         labels: pod.labels.clone(),
+        annotations: identity::for_the_agent(&pod.annotations),
+        volumes: mounts
+            .iter()
+            .filter(|mount| !mount.read_only)
+            .map(|mount| mount.mount_path.clone().into())
+            .collect(),
         started_ms: started.started_ms,
         pid: Some(started.process.pid),
     }

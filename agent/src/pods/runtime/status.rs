@@ -6,10 +6,8 @@ use binnacle_proto::node;
 
 use super::command::read_adj;
 use super::{PodEntry, Runtime};
+use crate::identity::LOGS_ANNOTATION;
 use crate::pods::{AnnotatedPod, LogMount};
-
-/// Says which files on host paths are logs: paths as the container sees them, with `*`, separated by commas.
-const LOGS_ANNOTATION: &str = "binnacle.io/logs";
 
 impl Runtime {
     /// Shows the states to whoever watches.
