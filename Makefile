@@ -57,8 +57,12 @@ test-cgroup2: ## The agent's cgroup and pod tests on an emulated machine with cg
 	@tests/cgroup2/run.sh cgroup:: pods::
 
 .PHONY: test-rotation
-test-rotation: ## The long rotation test of the log tailer: 1,000 rotations with kills
-	$(CARGO) test --release --workspace --lib a_thousand_rotations -- --ignored --nocapture
+test-rotation: ## The long rotation test of the log tailer alone: 1,000 rotations with kills
+	BINNACLE_ROTATIONS=1000 $(CARGO) test --release --workspace --lib as_many_rotations -- --nocapture
+
+.PHONY: test-torture
+test-torture: build ## Log lines through 1,000 rotations while the real agent and server are killed
+	BINNACLE_TORTURE_ROTATIONS=1000 $(CARGO) test --release --workspace --test torture -- --nocapture
 
 FUZZ_SECONDS ?= 60
 .PHONY: fuzz

@@ -54,6 +54,8 @@ pub struct PodConfig {
     log_directory: String,
     #[prost(map = "string, string", tag = "6")]
     labels: HashMap<String, String>,
+    #[prost(map = "string, string", tag = "7")]
+    annotations: HashMap<String, String>,
     #[prost(message, optional, tag = "8")]
     linux: Option<LinuxSandbox>,
 }
@@ -171,12 +173,28 @@ impl Runtime {
         cgroup_parent: &str,
         log_directory: &Path,
     ) -> Result<Pod> {
+        self.run_annotated_pod(pod, &[], cgroup_parent, log_directory).await
+    }
+
+    /// The same for a pod with annotations.
+    ///
+    /// # Errors
+    /// What the runtime said.
+    pub async fn run_annotated_pod(
+        &mut self,
+        pod: PodMetadata,
+        annotations: &[(&str, &str)],
+        cgroup_parent: &str,
+        log_directory: &Path,
+    ) -> Result<Pod> {
+        let annotations = annotations.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let labels = [("app".to_owned(), pod.name.clone())].into();
         let security = SandboxSecurity { namespaces: Some(Namespaces { network: 2 }) };
         let config = PodConfig {
             metadata: Some(pod),
             log_directory: log_directory.display().to_string(),
             labels,
+            annotations: annotations.collect(),
             linux: Some(LinuxSandbox { cgroup_parent: cgroup_parent.to_owned(), security: Some(security) }),
         };
         let id: Id = self.call("RunPodSandbox", RunPod { config: Some(config.clone()) }).await?;

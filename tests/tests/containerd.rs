@@ -91,7 +91,7 @@ impl Containerd {
         let bin = image.join("rootfs/bin");
         fs::create_dir_all(&bin)?;
         fs::copy("/bin/busybox", bin.join("busybox"))?;
-        for name in ["sh", "sleep", "dd"] {
+        for name in ["sh", "sleep", "dd", "mkdir", "mv", "rm", "ln"] {
             std::os::unix::fs::symlink("busybox", bin.join(name))?;
         }
         let path = |name: &str| image.join(name).display().to_string();
@@ -177,7 +177,12 @@ async fn pods_of_a_real_runtime_appear_are_counted_and_vanish() -> Result<()> {
         ("0a1b2c3d-0000-4000-8000-000000000001", "0a1b2c3d-0000-4000-8000-000000000002");
     let (cgroup, logs) = place("talker", talker_uid);
     let talker = runtime
-        .run_pod(identity("talker", talker_uid), &cgroup, &logs)
+        .run_annotated_pod(
+            identity("talker", talker_uid),
+            &[("binnacle.io/logs", "/var/log/app/*.log")],
+            &cgroup,
+            &logs,
+        )
         .await
         .with_context(|| containerd.log())?;
     let (cgroup, logs) = place("eater", eater_uid);
@@ -212,6 +217,30 @@ async fn pods_of_a_real_runtime_appear_are_counted_and_vanish() -> Result<()> {
     let expected: Vec<String> = (0..200).map(|number| format!("line {number}")).collect();
     let all = || async { lines().await == expected };
     wait_until("the container's lines", SOON, all).await.with_context(|| agent.log())?;
+
+    // Files inside a container, through its own rotation, and nothing beyond: to the last line when it ends.
+    let writes = [
+        "/bin/sh",
+        "-c",
+        "mkdir -p /var/log/app; cd /var/log/app; ln -s /proc/1/root/bin/sh evil.log; i=0; \
+         while [ $i -lt 300 ]; do echo inside $i >> app.log; i=$((i+1)); \
+         if [ $((i % 60)) = 0 ]; then mv app.log app.log.$((1000000+i)); sleep 0.4; fi; done; echo last >> app.log; sleep 2",
+    ];
+    let wanted = Wanted { name: "writer", image: IMAGE, command: &writes, ..Wanted::default() };
+    runtime.start(&talker, wanted).await.with_context(|| containerd.log())?;
+    let mut expected: Vec<String> = (0..300).map(|number| format!("inside {number}")).collect();
+    expected.push("last".to_owned());
+    let inside = || async {
+        let selector = "{container=\"writer\",filename=\"/var/log/app/app.log\",pod=\"talker\"}";
+        let lines = client.logs(selector, 0, i64::MAX / 2).await.unwrap_or_default();
+        lines.into_iter().map(|line| line.line).collect::<Vec<_>>()
+    };
+    let all = || async { inside().await == expected };
+    let waited = wait_until("lines from inside the container", SOON, all).await;
+    let found = inside().await;
+    waited.with_context(|| format!("{found:?}\n{}", agent.log()))?;
+    let foreign = client.logs("{filename!=\"/var/log/app/app.log\",filename!=\"\"}", 0, i64::MAX / 2).await?;
+    ensure!(foreign.is_empty(), "{foreign:?}");
 
     // A container eats more than it may: killed once, counted once, and not on anybody else's account.
     let eats = ["/bin/sh", "-c", "sleep 2; dd if=/dev/zero of=/dev/null bs=200M count=1"];
