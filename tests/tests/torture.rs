@@ -88,6 +88,14 @@ impl Node {
         Ok(())
     }
 
+    /// Leaves the agent's log where it can be read after the test.
+    fn keep_log(&self, seed: u64) -> Result<()> {
+        let kept = std::env::temp_dir().join(format!("binnacle-torture-{seed}.log"));
+        fs::copy(self.home.join("agent.log"), &kept)?;
+        println!("the agent's log is in {}", kept.display());
+        Ok(())
+    }
+
     /// `SIGKILL`.
     fn kill(&mut self) {
         self.agent = None;
@@ -170,7 +178,8 @@ async fn check(client: &Client, written: &Written, from_ms: i64) -> Result<()> {
         let missing: Vec<u64> = (0..*count).filter(|n| seen.binary_search(n).is_err()).collect();
         ensure!(
             twice.is_empty() && missing.is_empty() && seen.len() as u64 == *count,
-            "{selector}: of {count} are {} missing {:?} and {} twice {:?}; rotations: {}",
+            "{selector}: of {count} are {} missing {:?} and {} twice {:?}; rotations by the number before which they \
+             were: {}",
             missing.len(),
             &missing[..missing.len().min(20)],
             twice.len(),
@@ -255,7 +264,11 @@ async fn no_number_is_missing_and_none_is_twice() -> Result<()> {
             // What is missing is said below.
             let _late = wait_until(selector, SETTLED, all).await;
         }
-        check(&client, written, from_ms).await.with_context(|| format!("seed {seed}\n{}", node.log()))?;
+        let checked = check(&client, written, from_ms).await;
+        if checked.is_err() {
+            node.keep_log(seed)?;
+        }
+        checked.with_context(|| format!("seed {seed}\n{}", node.log()))?;
     }
     let agent = node.agent.as_mut().context("no agent")?;
     agent.stop().await?;

@@ -52,6 +52,15 @@ impl Content {
         if gzip { Self::Gzip(Box::new(MultiGzDecoder::new(file)), 0) } else { Self::Plain(file) }
     }
 
+    /// Which file it is.
+    pub(super) fn inode(&self) -> io::Result<Inode> {
+        let file = match self {
+            Self::Plain(file) => file,
+            Self::Gzip(decoder, _) => decoder.get_ref(),
+        };
+        Ok(Inode::of(&file.metadata()?))
+    }
+
     /// Size in bytes and when it was last written, in ns; `None` for a compressed file.
     pub(super) fn looks(&self) -> io::Result<Option<(u64, i64)>> {
         match self {
@@ -103,6 +112,15 @@ impl Content {
         let mut bytes = vec![0; len];
         let have = self.fill_at(0, &mut bytes)?;
         Ok(Print::of(&bytes[..have]))
+    }
+
+    /// A longer print of the beginning that `known` is of; `None` when the file does not begin so any more.
+    pub(super) fn longer_head(&mut self, known: Print) -> io::Result<Option<Print>> {
+        let mut bytes = vec![0; HEAD_BYTES];
+        let have = self.fill_at(0, &mut bytes)?;
+        // In one reading: the file may be truncated and written anew at any time.
+        let is_same = have >= known.len && Print::of(&bytes[..known.len]) == known;
+        Ok(is_same.then(|| Print::of(&bytes[..have])))
     }
 
     /// Print of the bytes just before `offset`.

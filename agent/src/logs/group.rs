@@ -254,6 +254,7 @@ impl Group {
             .partition(|tail| tail.drained && tail.stored >= tail.offset);
         self.tails = tails;
         for tail in done {
+            tracing::debug!(source = %tail.source, path = %tail.path.display(), offset = tail.offset, "log file is finished");
             self.advanced = true;
             self.cuts.retain(|(file, _)| *file != tail.id);
             self.spans.retain(|span| span.file != tail.id);
@@ -399,11 +400,18 @@ impl Tail {
     }
 
     /// Goes on reading in `content`, which holds the same bytes up to `offset`.
+    ///
+    /// # Errors
+    /// When it does not hold them any more.
     fn attach(&mut self, mut content: Content, inode: Inode, path: PathBuf) -> std::io::Result<()> {
+        let expected = if self.recent.is_empty() { self.stored_tail } else { Print::of(&self.recent) };
         let len = self.offset.min(super::content::TAIL_BYTES as u64);
         let mut recent = vec![0; len as usize];
         let have = content.fill_at(self.offset - len, &mut recent)?;
         recent.truncate(have);
+        if have < len as usize || expected.len > 0 && Print::of(&recent) != expected {
+            return Err(std::io::ErrorKind::NotFound.into());
+        }
         self.recent = recent;
         self.content = Some(content);
         self.inode = inode;

@@ -1,5 +1,6 @@
 mod bad;
 mod inside;
+mod race;
 mod traces;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -116,6 +117,11 @@ impl Bench {
     /// 100 ms pass, or what the files' own times say; `store` of what is in flight is stored.
     fn step(&mut self, store: usize) {
         self.now_ms = (self.now_ms + 100).max(clock::now_ms());
+        self.turn(store);
+    }
+
+    /// The same without time passing.
+    fn turn(&mut self, store: usize) {
         self.tailer.scan(&self.mounts, &self.wanted, self.now_ms);
         for _ in 0..20 {
             let blocks = self.tailer.read(self.now_ms * 1_000_000).unwrap();

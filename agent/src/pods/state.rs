@@ -162,6 +162,10 @@ impl StateDir {
     pub(crate) fn pods(&self) -> io::Result<Vec<PodRecord>> {
         let mut records = Vec::new();
         for entry in fs::read_dir(&self.0)?.flatten() {
+            // Beside the pods' folders there is the list of cgroups.
+            if !entry.file_type()?.is_dir() {
+                continue;
+            }
             let path = entry.path().join("pod.json");
             match durable::load::<PodRecord>(&path) {
                 Ok(Some(record)) => records.push(record),

@@ -82,7 +82,9 @@ impl Site {
         while left > 0 {
             for _ in 0..1 + self.random.below(8) {
                 self.lines()?;
-                let pause = if self.random.chance(3) { 1300 } else { self.random.between(5, 120) };
+                // Now and then long enough for a trace to be taken for over.
+                let pause = if self.random.chance(8) { (1200, 1800) } else { (5, 120) };
+                let pause = self.random.between(pause.0, pause.1);
                 tokio::time::sleep(Duration::from_millis(pause as u64)).await;
             }
             if self.turns_at.is_none() {
@@ -110,6 +112,12 @@ impl Site {
             (self.turns_at, self.file) = (None, None);
         }
         let mut text = String::new();
+        for slot in 0..if self.format == Format::Cri { 2 } else { 1 } {
+            // Frames that may belong to what was written last.
+            if self.random.chance(40) {
+                self.frames(slot, &mut text);
+            }
+        }
         for _ in 0..self.random.below(30) {
             let slot = if self.format == Format::Cri { self.random.below(2) } else { 0 };
             match self.random.below(8) {
@@ -121,11 +129,14 @@ impl Site {
                 }
             }
         }
+        if self.random.chance(40) {
+            self.trace(0, &mut text);
+        }
         let file = match &mut self.file {
             Some(file) => file,
             None => self.file.insert(OpenOptions::new().append(true).create(true).open(&self.path)?),
         };
-        // A trace may be cut anywhere: by a rotation, and by a pause in which it is taken to be over.
+        // A rotation may come anywhere.
         let cut = self.random.below(text.len() + 1);
         let at = text[cut..].find('\n').map_or(text.len(), |end| cut + end + 1);
         file.write_all(&text.as_bytes()[..at])?;
@@ -157,6 +168,10 @@ impl Site {
     fn trace(&mut self, slot: usize, text: &mut String) {
         let first = format!("java.lang.IllegalStateException: seq={}", self.number(slot));
         self.line(slot, "F", &first, text);
+        self.frames(slot, text);
+    }
+
+    fn frames(&mut self, slot: usize, text: &mut String) {
         for _ in 0..self.random.below(6) {
             let frame = format!("\tat a.B.c(B.java:1 seq={})", self.number(slot));
             self.line(slot, "F", &frame, text);

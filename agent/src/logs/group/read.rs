@@ -16,6 +16,9 @@ const READ_BYTES: usize = 128 * 1024;
 /// Longest raw line that is kept, in bytes: what is put together is not longer, and a CRI line has a beginning.
 const MAX_RAW: usize = MAX_LINE + 256;
 
+/// Most records of several parts that are remembered one by one.
+const MAX_SPANS: usize = 1_000;
+
 /// How a look at a file ended.
 enum Look {
     /// Something was read.
@@ -96,7 +99,8 @@ impl Group {
             if let (true, Some(content)) = (tail.head.len < HEAD_BYTES, &mut tail.content)
                 && size > tail.head.len as u64
             {
-                tail.head = content.head(HEAD_BYTES)?;
+                let Some(head) = content.longer_head(tail.head)? else { return Ok(Look::Changed) };
+                tail.head = head;
                 self.advanced = true;
             }
         }
@@ -104,6 +108,10 @@ impl Group {
         let have = content.read_at(next, buffer)?;
         if have == 0 {
             return Ok(Look::Quiet);
+        }
+        // Asked again: what was read is of this file only if it still was when that was read.
+        if matches!(content, Content::Plain(_)) && tail.has_other_bytes()? {
+            return Ok(Look::Changed);
         }
         self.ledger.bytes_read.add(have as u64);
         self.rate.spend(have as u64);
@@ -275,7 +283,14 @@ impl Group {
         for file in std::iter::once(whole.begun.0).chain(whole.through.iter().copied()) {
             let begin = whole.begun_in(file).unwrap_or_default();
             let end = if file == whole.file { whole.line.end_offset } else { u64::MAX };
-            self.spans.push(Span { file, begin, end });
+            let is_full = self.spans.len() >= MAX_SPANS;
+            match self.spans.last_mut().filter(|_| is_full) {
+                // Taken for one with all between them: reading begins earlier then, which is never wrong.
+                Some(last) if last.file == file => {
+                    (last.begin, last.end) = (last.begin.min(begin), last.end.max(end));
+                }
+                _ => self.spans.push(Span { file, begin, end }),
+            }
         }
     }
 
@@ -350,7 +365,11 @@ impl Tail {
     /// Print of the bytes before `offset`, which was read already; an empty one when it cannot be had.
     fn print_before(&mut self, offset: u64) -> Print {
         match &mut self.content {
-            Some(content @ Content::Plain(_)) => content.tail(offset).unwrap_or_default(),
+            Some(content @ Content::Plain(_)) => {
+                let print = content.tail(offset).unwrap_or_default();
+                // The file may have been truncated meanwhile.
+                if self.has_other_bytes().unwrap_or(true) { Print::default() } else { print }
+            }
             _ => Print::default(),
         }
     }

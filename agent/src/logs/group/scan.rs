@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use super::names::{Place, place};
 use super::{Group, REMEMBER_MS, SEARCH_MS, Tail};
 use crate::logs::checkpoint::{Checkpoint, Entry};
-use crate::logs::content::{HEAD_BYTES, Inode, Print, is_same};
+use crate::logs::content::{Content, HEAD_BYTES, Inode, Print, is_same};
+use crate::logs::folder::Folder;
 
 /// A file of the directory that belongs to the group.
 struct Found {
@@ -22,12 +23,21 @@ struct Found {
     gzip: bool,
 }
 
+impl Found {
+    /// Opens the file that was found: by now its name may be another's.
+    fn open(&self, folder: &Folder) -> io::Result<Content> {
+        let content = folder.open(&self.name)?;
+        if content.inode()? == self.inode { Ok(content) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+}
+
 impl Group {
     /// Finds the group's files. A directory that cannot be read is tried again next time.
     pub(in crate::logs) fn scan(&mut self, checkpoint: &mut Checkpoint, now_ms: i64) {
         // First what was truncated: its rest comes before files that are new.
         for tail in self.tails.iter_mut().filter(|tail| tail.content.is_some()) {
             if tail.changed().unwrap_or(false) {
+                tracing::debug!(source = %tail.source, path = %tail.path.display(), offset = tail.offset, "log file was truncated");
                 tail.detach(now_ms);
             }
         }
@@ -41,7 +51,7 @@ impl Group {
         self.empty = found.is_empty();
         let mut present: HashSet<String> = HashSet::new();
         for file in &found {
-            if let Err(e) = self.place_file(file, checkpoint, &mut present)
+            if let Err(e) = self.place_file(file, checkpoint, &mut present, now_ms)
                 && e.kind() != io::ErrorKind::NotFound
             {
                 tracing::warn!(path = %file.path.display(), error = %e, "log file cannot be read");
@@ -82,6 +92,7 @@ impl Group {
         file: &Found,
         checkpoint: &mut Checkpoint,
         present: &mut HashSet<String>,
+        now_ms: i64,
     ) -> io::Result<()> {
         if let Some(tail) =
             self.tails.iter_mut().find(|tail| tail.content.is_some() && tail.inode == file.inode)
@@ -94,7 +105,7 @@ impl Group {
             return Ok(());
         }
         let folder = &self.files.folder;
-        let open = || folder.open(&file.name);
+        let open = || file.open(folder);
         let looks = (file.mtime_ns, file.size);
         if self.settled.get(&file.inode) == Some(&looks) {
             let same = self.finished.iter().filter(|entry| entry.inode == file.inode);
@@ -110,11 +121,20 @@ impl Group {
                 && is_same(open, tail.head, tail.offset, tail_print)
         };
         if let Some(tail) = self.tails.iter_mut().find(is_rest) {
-            if tail.inode != file.inode {
+            let is_copy = tail.inode != file.inode;
+            tail.attach(open()?, file.inode, file.path.clone())?;
+            tracing::debug!(source = %tail.source, path = %file.path.display(), offset = tail.offset, "log file goes on");
+            if is_copy {
                 // A copy is complete: nobody writes to it any more.
                 tail.replaced_ms = Some(0);
             }
-            return tail.attach(open()?, file.inode, file.path.clone());
+            return Ok(());
+        }
+        // A copy in the making of what is looked for.
+        let is_part = |tail: &Tail| tail.content.is_none() && !tail.drained && file.size < tail.offset;
+        let is_young = now_ms - file.mtime_ns / 1_000_000 < SEARCH_MS;
+        if !file.place.current && !file.gzip && is_young && self.tails.iter().any(is_part) {
+            return Ok(());
         }
         // What was finished: the file itself, or a copy of it.
         let known = self.finished.iter().position(|entry| {
@@ -124,8 +144,10 @@ impl Group {
         if let Some(at) = known {
             if !file.gzip && file.size > self.finished[at].offset {
                 // It grew after all: the writer turned late.
-                let entry = self.finished.remove(at);
+                let entry = self.finished[at].clone();
+                tracing::debug!(source = %entry.source, path = %file.path.display(), "finished log file has grown");
                 self.reopen(&entry, file)?;
+                self.finished.remove(at);
             } else {
                 let entry = &mut self.finished[at];
                 entry.inode = file.inode;
@@ -158,12 +180,13 @@ impl Group {
 
     /// A file never seen before.
     fn begin(&mut self, file: &Found, checkpoint: &mut Checkpoint) -> io::Result<()> {
-        let head = self.files.folder.open(&file.name)?.head(HEAD_BYTES)?;
+        let head = file.open(&self.files.folder)?.head(HEAD_BYTES)?;
         if head.len == 0 {
             return Ok(());
         }
         let Inode { dev, ino } = file.inode;
         let source = format!("{dev:x}-{ino:x}-{:016x}-{}", head.hash, checkpoint.next_generation());
+        tracing::debug!(source, path = %file.path.display(), size = file.size, head = head.len, "log file is new");
         let entry = Entry {
             source,
             inode: file.inode,
@@ -179,10 +202,14 @@ impl Group {
     }
 
     fn reopen(&mut self, entry: &Entry, file: &Found) -> io::Result<()> {
-        let content = self.files.folder.open(&file.name)?;
+        let content = file.open(&self.files.folder)?;
         self.detached(entry, 0);
         let Some(tail) = self.tails.last_mut() else { return Ok(()) };
-        tail.attach(content, file.inode, file.path.clone())
+        let attached = tail.attach(content, file.inode, file.path.clone());
+        if attached.is_err() {
+            self.tails.pop();
+        }
+        attached
     }
 
     /// Puts the files in order, and notes which of them are written to no more.
