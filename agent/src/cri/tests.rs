@@ -124,7 +124,8 @@ async fn an_engine_that_hangs_does_not_hold_up_the_end() {
     let shutdown = CancellationToken::new();
     let numbers = Numbers { errors: Counter::default(), count: Gauge::default() };
     let stop = shutdown.clone();
-    let following = tokio::spawn(async move { follow(Registry::default(), &socket, pids(), numbers, stop).await });
+    let following =
+        tokio::spawn(async move { follow(Registry::default(), &socket, pids(), numbers, stop).await });
     let _connection = listener.accept().await.unwrap();
     shutdown.cancel();
     tokio::time::timeout(Duration::from_secs(2), following).await.unwrap().unwrap();
