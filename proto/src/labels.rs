@@ -201,7 +201,7 @@ impl Default for Labels {
 /// As PromQL writes a series: `name{a="b"}`. Label names that are not classic ones are quoted.
 impl fmt::Display for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.metric_name().filter(|name| is_classic(name, true));
+        let name = self.metric_name().filter(|name| is_classic_name(name, true));
         f.write_str(name.unwrap_or_default())?;
         if name.is_some() && self.len() == 1 {
             return Ok(());
@@ -212,7 +212,7 @@ impl fmt::Display for Labels {
             if i > 0 {
                 f.write_str(", ")?;
             }
-            if is_classic(label, false) {
+            if is_classic_name(label, false) {
                 write!(f, "{label}={value:?}")?;
             } else {
                 write!(f, "{label:?}={value:?}")?;
@@ -228,8 +228,11 @@ impl fmt::Debug for Labels {
     }
 }
 
-fn is_classic(name: &str, colon: bool) -> bool {
-    !name.starts_with(|c: char| c.is_ascii_digit())
+/// Whether PromQL and the text format take a name without quotes: letters, digits and underscores, no
+/// digit first, for names of metrics colons as well.
+pub fn is_classic_name(name: &str, colon: bool) -> bool {
+    !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || (colon && c == ':'))
 }
 
@@ -318,6 +321,21 @@ mod tests {
         builder.set("c", "3").remove("a").set("b", "");
         assert_eq!(builder.get("b"), None);
         assert_eq!(builder.build().to_string(), r#"{c="3"}"#);
+    }
+
+    #[test]
+    fn classic_names_are_not_empty_and_colons_are_for_metrics() {
+        for (name, label, metric) in [
+            ("a_1", true, true),
+            ("a:b", false, true),
+            ("", false, false),
+            ("1a", false, false),
+            ("a.b", false, false),
+            ("é", false, false),
+        ] {
+            let is = (is_classic_name(name, false), is_classic_name(name, true));
+            assert_eq!(is, (label, metric), "{name}");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub mod otlp;
 mod stale;
 
 pub use calendar::days_since_epoch;
-pub use labels::{Labels, LabelsBuilder, LabelsError};
+pub use labels::{Labels, LabelsBuilder, LabelsError, is_classic_name};
 pub use stale::{STALE_NAN, is_stale};
 
 /// Generated code of `proto/node.proto`: package `binnacle.node.v1`.

@@ -24,8 +24,8 @@ use crate::select::{Guard, Points};
 
 pub use duration::{format_duration, parse_duration};
 pub use explain::PlanNode;
-pub(crate) use notation::parse_series;
 pub use notation::{RowPoint, SeriesRow, parse_series_row};
+pub(crate) use notation::{parse_points, parse_series};
 pub use number::{format_value, format_value_json, parse_value};
 pub(crate) use parse::selectors;
 pub use parse::{MAX_QUERY_BYTES, MAX_QUERY_DEPTH, format_query, parse_selector};

@@ -6,7 +6,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
-use binnacle_proto::Labels;
+use binnacle_proto::{Labels, is_classic_name};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -72,10 +72,10 @@ pub(super) async fn federate(State(api): State<Api>, headers: HeaderMap, params:
     let selectors = params.selectors()?;
     let now_ms = api.now_ms();
     let text = on_blocking_thread(&api, move |api, guard| {
+        let lookback_ms = api.0.engine.lookback_ms();
         let mut found = std::collections::BTreeMap::new();
         let mut points = Points::default();
         for matchers in selectors {
-            let lookback_ms = crate::EngineConfig::default().lookback_delta_ms;
             let select =
                 Select { matchers, start_ms: now_ms - lookback_ms, end_ms: now_ms, hints: Hints::default() };
             let selected = api.0.db.select(&select, guard)?;
@@ -96,7 +96,7 @@ pub(super) async fn federate(State(api): State<Api>, headers: HeaderMap, params:
             let name = labels.metric_name().unwrap_or_default();
             let shown = if any_name { name.to_owned() } else { underscored(name) };
             if shown != family {
-                let quoted = if is_plain(&shown) { shown.clone() } else { format!("{shown:?}") };
+                let quoted = if is_classic_name(&shown, true) { shown.clone() } else { format!("{shown:?}") };
                 out.extend_from_slice(format!("# TYPE {quoted} untyped\n").as_bytes());
                 family.clone_from(&shown);
             }
@@ -116,12 +116,6 @@ pub(super) async fn federate(State(api): State<Api>, headers: HeaderMap, params:
     Ok(typed(kind, text.into()))
 }
 
-/// Whether the old format can hold a name.
-fn is_plain(name: &str) -> bool {
-    name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
-        && !name.starts_with(|c: char| c.is_ascii_digit())
-}
-
 fn underscored(name: &str) -> String {
     let plain = |(i, c): (usize, char)| {
         let fits = c == '_' || c == ':' || c.is_ascii_alphabetic() || (i > 0 && c.is_ascii_digit());
@@ -134,16 +128,16 @@ fn underscored(name: &str) -> String {
 fn exposed(out: &mut Vec<u8>, name: &str, labels: &Labels, any_name: bool) {
     let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     let mut parts = Vec::new();
-    if is_plain(name) {
+    if is_classic_name(name, true) {
         out.extend_from_slice(name.as_bytes());
     } else {
         parts.push(format!("\"{}\"", escaped(name)));
     }
     for (label, value) in labels.iter().filter(|(label, _)| *label != "__name__") {
-        let label = match (any_name, is_plain(label)) {
+        let label = match (any_name, is_classic_name(label, false)) {
             (_, true) => label.to_owned(),
             (true, false) => format!("\"{}\"", escaped(label)),
-            (false, false) => underscored(label),
+            (false, false) => underscored(label).replace(':', "_"),
         };
         parts.push(format!("{label}=\"{}\"", escaped(value)));
     }

@@ -1,6 +1,6 @@
 //! The notation of series and their points in test scripts and in promtool's unit tests.
 
-use binnacle_proto::{Labels, STALE_NAN};
+use binnacle_proto::{Labels, STALE_NAN, is_classic_name};
 
 use super::number::parse_value;
 
@@ -50,13 +50,14 @@ fn split_series(line: &str) -> (&str, &str) {
     if !rest.trim_start().starts_with('{') || rest.trim_start().starts_with("{{") {
         return line.split_at(name_end);
     }
-    let (mut quoted, mut escaped) = (false, false);
+    let (mut quote, mut escaped) = (None, false);
     for (at, c) in rest.char_indices() {
-        match c {
+        match (quote, c) {
             _ if escaped => escaped = false,
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            '}' if !quoted => return line.split_at(name_end + at + 1),
+            (Some('"' | '\''), '\\') => escaped = true,
+            (Some(open), _) if open == c => quote = None,
+            (None, '"' | '\'' | '`') => quote = Some(c),
+            (None, '}') => return line.split_at(name_end + at + 1),
             _ => {}
         }
     }
@@ -75,21 +76,21 @@ pub(crate) fn parse_series(text: &str) -> Result<Labels, String> {
     };
     let mut pairs: Vec<(String, String)> = Vec::new();
     if !name.is_empty() {
-        if !is_identifier(name, true) {
+        if !is_classic_name(name, true) {
             return Err(refuse("the name has other characters than [a-zA-Z0-9_:]; such names are quoted"));
         }
         pairs.push(("__name__".to_owned(), name.to_owned()));
     }
     let mut rest = braces.trim();
     while !rest.is_empty() {
-        let is_quoted = rest.starts_with('"');
+        let is_quoted = rest.starts_with(['"', '\'', '`']);
         let (label, tail) = if is_quoted {
             quoted(rest)?
         } else {
             let end = rest.find('=').ok_or_else(|| refuse("a label has no value"))?;
             (rest[..end].trim().to_owned(), &rest[end..])
         };
-        if !is_quoted && !is_identifier(&label, false) {
+        if !is_quoted && !is_classic_name(&label, false) {
             return Err(refuse("labels are written name=\"value\""));
         }
         rest = tail.trim_start();
@@ -107,11 +108,6 @@ pub(crate) fn parse_series(text: &str) -> Result<Labels, String> {
         }
     }
     Labels::from_pairs(pairs).map_err(|why| why.to_string())
-}
-
-fn is_identifier(text: &str, is_metric: bool) -> bool {
-    let part = |c: char| c.is_ascii_alphanumeric() || c == '_' || (is_metric && c == ':');
-    !text.is_empty() && !text.starts_with(|c: char| c.is_ascii_digit()) && text.chars().all(part)
 }
 
 /// Reads a quoted string; returns what follows as well.
@@ -132,6 +128,7 @@ fn quoted(text: &str) -> Result<(String, &str), String> {
     Err(format!("unended string: {text:?}"))
 }
 
+/// Reads points, one a step.
 pub(crate) fn parse_points(text: &str) -> Result<Vec<RowPoint>, String> {
     let mut points = Vec::new();
     let mut rest = text.trim_start();
@@ -234,6 +231,9 @@ mod tests {
         assert_eq!(row.labels.metric_name(), Some("a.b"));
         assert_eq!(row.labels.get("c d"), Some("e}"));
         assert_eq!(row.labels.get("f"), Some("\"g"));
+        let row = parse_series_row(r#"m{a='}', b=`\}"`, c='\'}'} 1"#).unwrap();
+        assert_eq!((row.labels.get("a"), row.labels.get("b")), (Some("}"), Some("\\}\"")));
+        assert_eq!((row.labels.get("c"), row.points.len()), (Some("'}"), 1));
         assert_eq!(parse_series_row("up 1").unwrap().labels.to_string(), "up");
         assert_eq!(parse_series_row("x{} 1").unwrap().labels.to_string(), "x");
     }

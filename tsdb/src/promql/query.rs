@@ -22,6 +22,11 @@ impl Engine {
         Self { pool: Some(pool), ..self }
     }
 
+    /// How far back an instant selector looks for a sample, in milliseconds.
+    pub(crate) fn lookback_ms(&self) -> i64 {
+        self.config.lookback_delta_ms
+    }
+
     /// Evaluates `expr` at one instant. Blocks: call it from a blocking thread.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use binnacle_proto::Labels;
+use binnacle_proto::{Labels, is_classic_name};
 use hashbrown::HashMap;
 
 use super::is_metadata;
@@ -71,11 +71,7 @@ impl Matching {
 
 /// Labels as error messages print them: the name among the others.
 pub(super) fn show(labels: &Labels) -> String {
-    let plain = |name: &str| {
-        name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-            && !name.starts_with(|c: char| c.is_ascii_digit())
-    };
-    let show = |(name, value): (&str, &str)| match plain(name) {
+    let show = |(name, value): (&str, &str)| match is_classic_name(name, false) {
         true => format!("{name}={value:?}"),
         false => format!("{name:?}={value:?}"),
     };
