@@ -9,6 +9,7 @@
 //! crate does not implement.
 
 mod alert;
+mod bounded;
 mod file;
 mod group;
 mod manager;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
+use super::bounded::read_text_bounded;
 use super::scope::LogQueries;
 use super::template::Template;
 
@@ -159,19 +160,12 @@ pub(crate) fn load(files: &[PathBuf], language: Language<'_>) -> Result<Vec<Grou
     let (mut groups, mut findings) = (Vec::new(), Vec::new());
     for file in files {
         let whole = |message: String| Finding { file: file.clone(), line: 0, message };
-        let text = match std::fs::metadata(file) {
-            Ok(meta) if meta.len() > MAX_FILE_BYTES => {
-                Err(format!("the file has {} bytes; {MAX_FILE_BYTES} are allowed", meta.len()))
-            }
-            Ok(_) => std::fs::read_to_string(file).map_err(|error| format!("cannot be read: {error}")),
-            Err(error) => Err(format!("cannot be read: {error}")),
-        };
-        match text {
+        match read_text_bounded(file, MAX_FILE_BYTES) {
             Ok(text) => match parse(file, &text, language) {
                 Ok(found) => groups.extend(found),
                 Err(found) => findings.extend(found),
             },
-            Err(message) => findings.push(whole(message)),
+            Err(error) => findings.push(whole(format!("cannot be read: {error}"))),
         }
     }
     if findings.is_empty() { Ok(groups) } else { Err(findings) }

@@ -305,7 +305,7 @@ struct Task {
 
 impl Task {
     async fn run(mut self) {
-        let mut client = match client::client(&self.target.http) {
+        let mut client = match client::Client::new(&self.target.http) {
             Ok(client) => client,
             Err(reason) => {
                 tracing::error!(target = %self.target.shown(), reason, "alerts cannot be told: no HTTP client");
@@ -351,10 +351,10 @@ impl Task {
         batch.into_iter().filter(is_news).collect()
     }
 
-    async fn deliver(&mut self, client: &mut reqwest::Client, body: &serde_json::Value, alerts: u64) {
+    async fn deliver(&mut self, client: &mut client::Client, body: &serde_json::Value, alerts: u64) {
         let mut pause = Duration::from_millis(500);
         for again in (0..self.target.tries).rev() {
-            let failure = match self.target.post(client, body).await {
+            let failure = match self.target.post(client.http(), body).await {
                 Ok(()) => {
                     self.counters.sent.fetch_add(alerts, Ordering::Relaxed);
                     return;
@@ -377,9 +377,7 @@ impl Task {
             }
             pause = (pause * 2).min(MAX_BACKOFF);
             // Certificates may have been replaced meanwhile.
-            if let Ok(renewed) = client::client(&self.target.http) {
-                *client = renewed;
-            }
+            client.renew(&self.target.http);
         }
     }
 }

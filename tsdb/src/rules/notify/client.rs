@@ -1,12 +1,15 @@
-//! The HTTP client of notifications: https by rustls, credentials from files. No secret is held longer
-//! than a request, nor shown.
+//! The HTTP client of notifications: https by rustls, credentials from files. Passwords and tokens are held
+//! for a request, the key of a certificate as long as the client; none is shown.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::Deserialize;
+
+use crate::rules::bounded::read_bounded;
 
 /// Largest file of certificates or credentials, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -60,12 +63,57 @@ fn bearer() -> String {
     "Bearer".to_owned()
 }
 
+/// A client, and the state of the files that it was made of.
+pub(super) struct Client {
+    http: reqwest::Client,
+    made_of: Stamp,
+}
+
+/// When the files of certificates were written, and their lengths.
+type Stamp = [Option<(SystemTime, u64)>; 3];
+
+impl Client {
+    /// # Errors
+    /// Which file cannot be used, and why.
+    pub(super) fn new(config: &HttpConfig) -> Result<Self, String> {
+        // Before they are read: what is written meanwhile is seen the next time.
+        let made_of = stamp(&config.tls_config);
+        Ok(Self { http: client(config)?, made_of })
+    }
+
+    pub(super) fn http(&self) -> &reqwest::Client {
+        &self.http
+    }
+
+    /// Makes it anew when the files have changed and can be used; whether it did.
+    pub(super) fn renew(&mut self, config: &HttpConfig) -> bool {
+        if stamp(&config.tls_config) == self.made_of {
+            return false;
+        }
+        match Self::new(config) {
+            Ok(renewed) => *self = renewed,
+            Err(reason) => {
+                tracing::warn!(reason, "certificates have changed and cannot be used, the old ones stay");
+                return false;
+            }
+        }
+        true
+    }
+}
+
+fn stamp(config: &TlsConfig) -> Stamp {
+    [&config.ca_file, &config.cert_file, &config.key_file].map(|file| {
+        let meta = std::fs::metadata(file.as_ref()?).ok()?;
+        Some((meta.modified().ok()?, meta.len()))
+    })
+}
+
 /// A client for a receiver. Without any authority plain http still works; https then says that the issuer
 /// is unknown.
 ///
 /// # Errors
 /// Which file cannot be used, and why.
-pub(super) fn client(config: &HttpConfig) -> Result<reqwest::Client, String> {
+fn client(config: &HttpConfig) -> Result<reqwest::Client, String> {
     let mut roots = rustls::RootCertStore::empty();
     match &config.tls_config.ca_file {
         None => {
@@ -141,11 +189,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let shown = path.display();
-    match std::fs::metadata(path) {
-        Ok(meta) if meta.len() > MAX_FILE_BYTES => Err(format!("{shown}: more than {MAX_FILE_BYTES} bytes")),
-        _ => std::fs::read(path).map_err(|error| format!("{shown}: {error}")),
-    }
+    read_bounded(path, MAX_FILE_BYTES).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]
@@ -182,5 +226,25 @@ mod tests {
         let config = HttpConfig { basic_auth: Some(basic), ..HttpConfig::default() };
         let request = authorized(http.post("http://localhost"), &config).unwrap().build().unwrap();
         assert_eq!(request.headers()["authorization"], "Basic dTphYmM=");
+    }
+
+    #[test]
+    fn a_client_is_made_anew_when_its_files_have_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        let authority = |name: &str| {
+            let key = rcgen::KeyPair::generate().unwrap();
+            rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap().pem()
+        };
+        std::fs::write(&file, authority("a")).unwrap();
+        let tls_config = TlsConfig { ca_file: Some(file.clone()), ..TlsConfig::default() };
+        let config = HttpConfig { tls_config, ..HttpConfig::default() };
+        let mut client = Client::new(&config).unwrap();
+        assert!(!client.renew(&config));
+        std::fs::write(&file, authority("another-name")).unwrap();
+        assert!(client.renew(&config));
+        assert!(!client.renew(&config));
+        std::fs::write(&file, "no certificate").unwrap();
+        assert!(!client.renew(&config), "the old one stays");
     }
 }

@@ -7,7 +7,8 @@ use binnacle_proto::Labels;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use crate::promql::{RowPoint, parse_series, parse_series_row};
+use crate::promql::{RowPoint, parse_points, parse_series};
+use crate::rules::bounded::read_text_bounded;
 use crate::rules::file::{Finding, MAX_FILE_BYTES};
 
 /// The interval when a file names none, in milliseconds.
@@ -125,13 +126,8 @@ struct RawSample {
 /// All that is wrong with it.
 pub(super) fn read(path: &Path) -> Result<TestFile, Vec<Finding>> {
     let finding = |line: u64, message: String| Finding { file: path.to_owned(), line, message };
-    let text = match std::fs::metadata(path) {
-        Ok(meta) if meta.len() > MAX_FILE_BYTES => {
-            Err(format!("the file has {} bytes; {MAX_FILE_BYTES} are allowed", meta.len()))
-        }
-        _ => std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}")),
-    };
-    let text = text.map_err(|message| vec![finding(0, message)])?;
+    let text = read_text_bounded(path, MAX_FILE_BYTES)
+        .map_err(|error| vec![finding(0, format!("cannot be read: {error}"))])?;
     let raw: RawFile = serde_saphyr::from_str(&text).map_err(|error| {
         let line = error.location().map_or(0, |location| location.line());
         vec![finding(line, error.without_snippet().to_string())]
@@ -218,10 +214,17 @@ impl Reader {
 
     fn series(&mut self, raw: &RawSeries, interval_ms: i64) -> Option<(Labels, Vec<(i64, f64)>)> {
         let line = raw.values.referenced.line();
-        let row = match parse_series_row(&format!("{} {}", raw.series.value, raw.values.value)) {
-            Ok(row) => row,
+        let labels = match parse_series(&raw.series.value) {
+            Ok(labels) => labels,
             Err(reason) => {
                 self.find(raw.series.referenced.line(), format!("input_series: {reason}"));
+                return None;
+            }
+        };
+        let points = match parse_points(&raw.values.value) {
+            Ok(points) => points,
+            Err(reason) => {
+                self.find(line, format!("input_series: {reason}"));
                 return None;
             }
         };
@@ -229,8 +232,8 @@ impl Reader {
             self.find(line, "input_series: values: must be one line");
             return None;
         }
-        let mut samples = Vec::with_capacity(row.points.len());
-        for (step, point) in row.points.iter().enumerate() {
+        let mut samples = Vec::with_capacity(points.len());
+        for (step, point) in points.iter().enumerate() {
             match point {
                 RowPoint::None => {}
                 RowPoint::Float(value) => samples.push((step as i64 * interval_ms, *value)),
@@ -240,7 +243,7 @@ impl Reader {
                 }
             }
         }
-        Some((row.labels, samples))
+        Some((labels, samples))
     }
 
     fn alert(&mut self, raw: RawAlertCase) -> Option<AlertCase> {

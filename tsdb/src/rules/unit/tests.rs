@@ -81,6 +81,7 @@ fn a_difference_is_shown_with_its_line() {
 fn what_cannot_be_read_is_named_with_its_line() {
     for (from, to, line, part) in [
         ("values: 1+1x10", "values: 1 +1x10x", 9, "input_series"),
+        ("series: load{job=\"a\", host=\"x\"}", "series: load 5", 8, "cannot read the series"),
         ("values: 1+1x10", "values: 1x99999999999", 9, "input_series"),
         ("values: 1+1x10", "values: '{{sum:1}}'", 9, "native histograms"),
         ("interval: 1m\n    input", "interval: soon\n    input", 6, "interval: not a valid duration"),
