@@ -34,6 +34,10 @@ impl Source for Db {
         let core = self.core().clone();
         let rolled_up = core.rolled_up_within(select.start_ms, select.end_ms);
         let found = core.find(&select.matchers, select.start_ms, select.end_ms, guard)?;
+        let mut kept_ms = Vec::new();
+        if core.retention.hides_from(select.start_ms) {
+            kept_ms.extend(found.series.iter().map(|labels| core.retention.series_kept_ms(labels)));
+        }
         let reader = DbReader {
             core,
             ids: found.ids,
@@ -42,7 +46,7 @@ impl Source for Db {
             start_ms: select.start_ms,
             end_ms: select.end_ms,
             rollup: Rollup::of_width(select.hints.bucket_ms).filter(|_| rolled_up),
-            kept_ms: found.kept_ms,
+            kept_ms,
             damage: Mutex::new(BTreeSet::new()),
             idle: Mutex::new(Vec::new()),
         };
@@ -56,8 +60,6 @@ pub(crate) struct Found {
     /// For each of `series` the ids under which it has samples, mostly one.
     ids: Vec<Ids>,
     days: Vec<(Day, RoaringBitmap)>,
-    /// Where the samples of each series begin by a rule of retention; empty without such rules.
-    kept_ms: Vec<i64>,
     /// Flushes committed before the indexes were read.
     epoch: u64,
     pub(crate) warnings: Vec<String>,
@@ -100,7 +102,6 @@ impl Core {
             series: Vec::new(),
             ids: Vec::new(),
             days: Vec::new(),
-            kept_ms: Vec::new(),
             epoch: self.head.flush_epoch(),
             warnings: Vec::new(),
         };
@@ -135,9 +136,6 @@ impl Core {
         });
         guard.charge_bytes(bytes)?;
         self.find_dead(&mut found, on_disk - in_memory, guard)?;
-        if self.retention.has_rules() {
-            found.kept_ms = found.series.iter().map(|labels| self.retention.series_kept_ms(labels)).collect();
-        }
         Ok(found)
     }
 
@@ -202,6 +200,7 @@ struct DbReader {
     end_ms: i64,
     /// The rollup that the samples may be read from.
     rollup: Option<Rollup>,
+    /// Where the samples of each series begin by a rule of retention; empty when no rule comes into it.
     kept_ms: Vec<i64>,
     /// What was found damaged while reading.
     damage: Mutex<BTreeSet<String>>,

@@ -62,7 +62,7 @@ impl Core {
             self.head.unindexed(*id, day);
         }
         if self.store.posting(day, "", "")?.is_empty() {
-            self.days.write().remove(&day);
+            self.forget_day(maintenance, day);
         }
         Ok(())
     }

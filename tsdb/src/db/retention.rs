@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use binnacle_proto::Labels;
 
-use super::{Core, TimeRange};
+use super::{Core, Maintenance, TimeRange};
 use crate::config::SeriesRetention;
 use crate::day::Day;
 use crate::select::Matcher;
@@ -71,9 +71,9 @@ impl Retention {
         self.before_now(self.keep_ms)
     }
 
-    /// Whether some series have a shorter life than others.
-    pub(crate) fn has_rules(&self) -> bool {
-        !self.rules.is_empty()
+    /// Whether some series have lost samples from `start_ms` on that others still have.
+    pub(crate) fn hides_from(&self, start_ms: i64) -> bool {
+        self.rules.iter().any(|rule| self.before_now(rule.keep_ms) > start_ms)
     }
 
     /// Samples of a series older than this are gone by a rule; of several the strictest.
@@ -95,7 +95,7 @@ impl Retention {
 impl Core {
     pub(super) fn apply_retention(&self, now_ms: i64) -> Result<(), Error> {
         self.drop_old_days()?;
-        if self.retention.has_rules() && now_ms >= self.retention.sweep_due_ms.load(Ordering::Relaxed) {
+        if !self.retention.rules.is_empty() && now_ms >= self.retention.sweep_due_ms.load(Ordering::Relaxed) {
             self.delete_outlived()?;
             self.retention.sweep_due_ms.store(now_ms.saturating_add(SWEEP_EVERY_MS), Ordering::Relaxed);
         }
@@ -112,14 +112,19 @@ impl Core {
         for day in old {
             let mut maintenance = self.maintenance.lock();
             self.store.drop_day(day)?;
-            self.days.write().remove(&day);
-            maintenance.merges.dropped(day);
-            maintenance.seals.dropped(day);
-            self.rolled_up.write().remove(&day);
+            self.forget_day(&mut maintenance, day);
             self.counters.days_dropped.add(1);
             tracing::info!(day = day.0, "a day has left the retention and is dropped");
         }
         Ok(())
+    }
+
+    /// Takes note that nothing is left of a day.
+    pub(super) fn forget_day(&self, maintenance: &mut Maintenance, day: Day) {
+        self.days.write().remove(&day);
+        maintenance.merges.dropped(day);
+        maintenance.seals.dropped(day);
+        self.rolled_up.write().remove(&day);
     }
 
     /// Deletes series from the days that ended before their rule's retention begins.

@@ -468,6 +468,9 @@ fn series_with_a_rule_of_their_own_are_hidden_at_once_and_deleted_by_the_day() {
     db.maintain(3 * DAY + 7).unwrap();
     // The strictest of its rules counts; the sample that is a day old to the millisecond stays.
     assert_eq!(read_all(&db, "a"), [(2 * DAY + 7, 1.0), (3 * DAY + 7, 1.0)]);
+    // Who asks for later samples only is not asked for his matchers.
+    let hides = |start_ms| db.core().retention.hides_from(start_ms);
+    assert_eq!((hides(2 * DAY + 6), hides(2 * DAY + 7)), (true, false));
     assert_eq!(read_all(&db, "b").len(), 4);
     let days = |db: &Db, metric| {
         let days = 0..4;

@@ -235,4 +235,10 @@ fn explain_says_which_rollup_answered_and_for_how_many_series() {
     db.maintain(1001 * DAY).unwrap();
     let stats = db.stats();
     assert_eq!((stats.days_sealed, stats.rollup_rows), (1, 2));
+    // A day of which nothing is left is forgotten at once.
+    assert!(db.core().rolled_up_within(0, DAY - 1));
+    let all = TimeRange { start_ms: 0, end_ms: DAY - 1 };
+    db.delete_series(&[vec![equal("s", "0")], vec![equal("s", "1")]], all).unwrap();
+    assert!(!db.core().rolled_up_within(0, DAY - 1));
+    assert!(db.core().rolled_up_within(DAY, 2 * DAY - 1));
 }
