@@ -18,7 +18,7 @@ mod tests;
 
 use twox_hash::XxHash3_64;
 
-pub(crate) use rollup::{decode_rollup, encode_rollup};
+pub(crate) use rollup::{decode_rollup, decode_rollup_body, encode_rollup};
 pub(crate) use stream::{Newest, Stream, StreamView};
 pub(crate) use varint::{Reader, put_signed, put_unsigned};
 

@@ -9,7 +9,7 @@ use binnacle_proto::Labels;
 
 use crate::codec::{self, encode_chunk};
 use crate::rules::{self, Template};
-use crate::select::Points;
+use crate::select::{Points, Segments};
 use crate::store::posting_from_bytes;
 use crate::wal::{self, WalSample};
 use crate::{Engine, EngineConfig, Guard, GuardLimits, MemorySource, QueryOptions};
@@ -21,6 +21,7 @@ pub type Target = (&'static str, fn(&[u8]), Vec<Vec<u8>>);
 pub fn targets() -> Vec<Target> {
     vec![
         ("chunk", chunk, chunks()),
+        ("row of a rollup", rollup, rollups()),
         ("log record", record, records()),
         ("posting", |bytes| drop(posting_from_bytes(bytes)), postings()),
         ("PromQL", promql, texts(&QUERIES)),
@@ -29,6 +30,8 @@ pub fn targets() -> Vec<Target> {
     ]
 }
 
+/// Width of the buckets of the rows that are decoded, in milliseconds.
+const ROLLUP_MS: i64 = 300_000;
 const QUERIES: [&str; 4] = [
     "sum by (a) (rate(m{b=~\"x|y.*\"}[5m] offset 1h @ 7)) / on (a) group_left (c) -m > bool 2 ^ 0x1f",
     "topk(3, quantile_over_time(0.5, (m or vector(1))[1h:1m])) unless absent({__name__=~\"m+\"})",
@@ -72,6 +75,25 @@ fn chunks() -> Vec<Vec<u8>> {
         bytes
     };
     shapes.map(chunk).to_vec()
+}
+
+fn rollup(bytes: &[u8]) {
+    let _ = codec::decode_rollup(bytes, 0, ROLLUP_MS);
+    let _ = codec::decode_rollup_body(bytes, -ROLLUP_MS, ROLLUP_MS);
+}
+
+fn rollups() -> Vec<Vec<u8>> {
+    let shapes: [fn(i64) -> f64; 3] = [|i| (i % 100 * 3) as f64, |_| 7.0, |i| (i as f64).sin()];
+    let row = |shape: fn(i64) -> f64| {
+        let mut points = Points::default();
+        (0..300).for_each(|i| points.push(i * 60_000, shape(i)));
+        let mut segments = Segments::default();
+        segments.push_samples(&points, ROLLUP_MS);
+        let mut bytes = codec::encode_rollup(&segments, 0, ROLLUP_MS);
+        bytes.truncate(bytes.len() - codec::CHECKSUM_BYTES);
+        bytes
+    };
+    shapes.map(row).to_vec()
 }
 
 fn record(bytes: &[u8]) {

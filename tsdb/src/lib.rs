@@ -14,6 +14,8 @@ mod day;
 mod db;
 mod error;
 mod exemplars;
+#[cfg(test)]
+mod fixtures;
 #[doc(hidden)]
 pub mod fuzz;
 mod head;

@@ -81,7 +81,12 @@ fn same(a: &[f64], b: &[f64]) -> bool {
 
 /// The buckets of a row; `start_ms` and `width_ms` as when it was encoded.
 pub(crate) fn decode_rollup(bytes: &[u8], start_ms: i64, width_ms: i64) -> Result<Segments, Corrupt> {
-    let mut reader = Reader::new(checked(bytes)?);
+    decode_rollup_body(checked(bytes)?, start_ms, width_ms)
+}
+
+/// As [`decode_rollup`] for what stands before the checksum.
+pub(crate) fn decode_rollup_body(bytes: &[u8], start_ms: i64, width_ms: i64) -> Result<Segments, Corrupt> {
+    let mut reader = Reader::new(bytes);
     if reader.byte()? != LAYOUT {
         return Err(Corrupt("row of a rollup has an unknown layout"));
     }
