@@ -9,13 +9,17 @@ use binnacle_proto::Labels;
 use hashbrown::HashMap;
 use parking_lot::RwLock;
 
-use crate::select::Matcher;
+use crate::Error;
+use crate::select::{Guard, Matcher};
 
 /// Most characters of an exemplar's labels, names and values together: OpenMetrics' bound.
 pub(crate) const MAX_LABEL_CHARS: usize = 128;
 
 /// More than labels of so many characters can take, in bytes: what is longer need not be counted out.
 const MAX_LABEL_BYTES: usize = 8 * MAX_LABEL_CHARS;
+
+/// Series between two looks at the clock.
+const CHECK_EVERY: usize = 1024;
 
 /// One measurement.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,15 +121,22 @@ impl Exemplars {
 
     /// Exemplars of series that satisfy all matchers of any of `selectors`, from `start_ms` to `end_ms`,
     /// by series.
+    ///
+    /// # Errors
+    /// When the guard says that it takes too long.
     pub(crate) fn select(
         &self,
         selectors: &[Vec<Matcher>],
         start_ms: i64,
         end_ms: i64,
-    ) -> BTreeMap<Labels, Vec<Exemplar>> {
+        guard: &Guard,
+    ) -> Result<BTreeMap<Labels, Vec<Exemplar>>, Error> {
         let ring = self.0.ring.read();
         let mut found = BTreeMap::new();
-        for (series, numbers) in &ring.by_series {
+        for (at, (series, numbers)) in ring.by_series.iter().enumerate() {
+            if at.is_multiple_of(CHECK_EVERY) {
+                guard.check()?;
+            }
             let matches = |matchers: &Vec<Matcher>| matchers.iter().all(|matcher| matcher.matches(series));
             if !selectors.iter().any(matches) {
                 continue;
@@ -140,7 +151,7 @@ impl Exemplars {
                 found.insert(series.clone(), within);
             }
         }
-        found
+        Ok(found)
     }
 
     pub(crate) fn stats(&self) -> ExemplarStats {
@@ -191,9 +202,14 @@ mod tests {
         (series, Exemplar { labels, value: t_ms as f64, t_ms })
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a guard needs an instant")]
+    fn guard() -> Guard {
+        Guard::new(crate::GuardLimits::default(), std::time::Instant::now())
+    }
+
     fn found(exemplars: &Exemplars, selector: &str, start_ms: i64, end_ms: i64) -> Vec<i64> {
         let selectors = [crate::promql::parse_selector(selector).unwrap()];
-        let found = exemplars.select(&selectors, start_ms, end_ms);
+        let found = exemplars.select(&selectors, start_ms, end_ms, &guard()).unwrap();
         found.into_values().flatten().map(|exemplar| exemplar.t_ms).collect()
     }
 
@@ -223,5 +239,14 @@ mod tests {
         let exemplars = Exemplars::new(10, 100);
         assert_eq!(exemplars.add(vec![one(&"a".repeat(200), "x", 5), one("b", "x", 5)]), 1);
         assert_eq!((exemplars.stats().held, exemplars.stats().too_long), (1, 1));
+    }
+
+    #[test]
+    fn a_search_that_takes_too_long_ends() {
+        let exemplars = Exemplars::new(10, 100);
+        exemplars.add(vec![one("a", "x", 5)]);
+        let guard = guard();
+        guard.cancel();
+        assert!(exemplars.select(&[Vec::new()], 0, 10, &guard).is_err());
     }
 }

@@ -4,6 +4,7 @@ use axum::extract::State;
 
 use super::Api;
 use super::answer::{ApiError, Outcome, json_response};
+use super::explore::on_blocking_thread;
 use super::json::{write_float, write_labels, write_time};
 use super::params::Params;
 
@@ -16,9 +17,11 @@ pub(super) async fn query(State(api): State<Api>, params: Params) -> Outcome {
     }
     let query = params.one("query").unwrap_or_default();
     let selectors = crate::promql::selectors(query).map_err(|error| ApiError::parameter("query", error))?;
-    let found = api.0.exemplars.select(&selectors, start_ms, end_ms);
+    let found = on_blocking_thread(&api, move |api, guard| {
+        api.0.exemplars.select(&selectors, start_ms, end_ms, guard)
+    });
     let mut out = b"{\"status\":\"success\",\"data\":[".to_vec();
-    for (i, (series, exemplars)) in found.iter().enumerate() {
+    for (i, (series, exemplars)) in found.await?.iter().enumerate() {
         out.extend_from_slice(if i > 0 { b",{\"seriesLabels\":" } else { b"{\"seriesLabels\":" });
         write_labels(&mut out, series);
         out.extend_from_slice(b",\"exemplars\":[");
