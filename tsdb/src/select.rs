@@ -13,6 +13,10 @@ pub(crate) use segments::differ;
 
 use crate::Error;
 
+/// Widths in milliseconds of the buckets in which storage sums samples up, the widest first, with what
+/// `explain` calls them.
+pub(crate) const BUCKETS: [(i64, &str); 2] = [(3_600_000, "1h"), (300_000, "5m")];
+
 /// A condition on one label.
 #[derive(Debug, Clone)]
 pub struct Matcher {

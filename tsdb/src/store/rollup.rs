@@ -5,6 +5,7 @@ use rocksdb::DBCompressionType;
 
 use super::{Batch, ROLLUP_1H, ROLLUP_5M, SeriesId, Store, StoreError, family, keys};
 use crate::day::Day;
+use crate::select::BUCKETS;
 
 /// Width of the buckets of a rollup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,8 +27,8 @@ impl Rollup {
 
     pub(crate) fn width_ms(self) -> i64 {
         match self {
-            Self::FiveMinutes => 300_000,
-            Self::Hour => 3_600_000,
+            Self::FiveMinutes => BUCKETS[1].0,
+            Self::Hour => BUCKETS[0].0,
         }
     }
 

@@ -5,10 +5,8 @@ use super::over_time::Extremes;
 use super::rate::{self, Ends};
 use crate::promql::column::{Column, Grid};
 use crate::promql::plan::{When, Windowed};
-use crate::select::{Segments, differ};
+use crate::select::{BUCKETS, Segments, differ};
 
-/// Widths of buckets, the widest first, with what `explain` calls them.
-const WIDTHS: [(i64, &str); 2] = [(3_600_000, "1h"), (300_000, "5m")];
 /// Sums of integers below this are exact.
 const EXACT: u128 = 1 << 53;
 
@@ -23,12 +21,12 @@ pub(super) fn bucket_ms(which: Windowed, range_ms: i64, when: When, grid: Grid) 
     let fits = |width_ms: i64| {
         range_ms % width_ms == 0 && first_ms % width_ms == 0 && (!moves || grid.step_ms % width_ms == 0)
     };
-    WIDTHS.iter().find(|(width_ms, _)| range_ms > 0 && fits(*width_ms)).map_or(0, |(width_ms, _)| *width_ms)
+    BUCKETS.iter().find(|(width_ms, _)| range_ms > 0 && fits(*width_ms)).map_or(0, |(width_ms, _)| *width_ms)
 }
 
 /// What `explain` calls buckets of a width.
 pub(super) fn name_of(bucket_ms: i64) -> Option<&'static str> {
-    WIDTHS.iter().find(|(width_ms, _)| *width_ms == bucket_ms).map(|(_, name)| *name)
+    BUCKETS.iter().find(|(width_ms, _)| *width_ms == bucket_ms).map(|(_, name)| *name)
 }
 
 fn is_answered(which: Windowed) -> bool {
@@ -98,8 +96,8 @@ struct Sweep<'a> {
     segments: &'a Segments,
     /// Samples before each bucket.
     counts: Vec<i64>,
-    /// Changes before each bucket, and whether it begins with one.
-    changes: Vec<(i64, bool)>,
+    /// Changes before each bucket, those between buckets with the later one.
+    changes: Vec<i64>,
     falls: Vec<Fall>,
     next_fall: usize,
     /// Before each bucket: the sum, and a bound of the sum of magnitudes.
@@ -130,13 +128,9 @@ impl<'a> Sweep<'a> {
                 sweep.falls = falls(segments);
             }
             Windowed::Changes => {
-                let before = before_each(&segments.changes);
-                let begins = |at: usize| at > 0 && differ(segments.last[at - 1], segments.first[at]);
-                sweep.changes = before
-                    .into_iter()
-                    .enumerate()
-                    .map(|(at, n)| (n, at < segments.len() && begins(at)))
-                    .collect();
+                let of = |(at, within): (usize, &i64)| within + begins_changed(segments, at);
+                let changes: Vec<i64> = segments.changes.iter().enumerate().map(of).collect();
+                sweep.changes = before_each(&changes);
             }
             Windowed::Sum | Windowed::Avg => {
                 if segments.sum.iter().any(|sum| sum.is_nan()) {
@@ -167,8 +161,9 @@ impl<'a> Sweep<'a> {
                 self.extremes.as_mut().map(|(extremes, values)| extremes.advance(values, from, to))
             }
             Windowed::Changes => {
-                let between = (from + 1..to).filter(|at| self.changes[*at].1).count() as i64;
-                Some((self.changes[to].0 - self.changes[from].0 + between) as f64)
+                // What changed before the window does not count.
+                let first = begins_changed(segments, from);
+                Some((self.changes[to] - self.changes[from] - first) as f64)
             }
             Windowed::Resets => Some(self.falls_within(from, to).len() as f64),
             Windowed::Sum | Windowed::Avg => {
@@ -209,6 +204,11 @@ impl<'a> Sweep<'a> {
         let rest = &self.falls[self.next_fall..];
         &rest[..rest.partition_point(|fall| fall.at < to)]
     }
+}
+
+/// 1 when a bucket begins with another value than the one before ends with.
+fn begins_changed(segments: &Segments, at: usize) -> i64 {
+    i64::from(at > 0 && differ(segments.last[at - 1], segments.first[at]))
 }
 
 fn before_each(column: &[i64]) -> Vec<i64> {
