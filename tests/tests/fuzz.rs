@@ -64,6 +64,24 @@ fn endpoints() -> Vec<Endpoint> {
         Endpoint { path: "/api/v1/write", headers: V2, snappy: true, seeds: vec![write_v2_request()] },
         Endpoint { path: "/api/v1/read", headers: V1, snappy: true, seeds: vec![read_request()] },
         Endpoint {
+            path: "/api/v1/otlp/v1/metrics",
+            headers: PROTOBUF,
+            snappy: false,
+            seeds: vec![otlp_metrics()],
+        },
+        Endpoint {
+            path: "/api/v1/otlp/v1/metrics",
+            headers: JSON,
+            snappy: false,
+            seeds: vec![otlp_metrics_json()],
+        },
+        Endpoint {
+            path: "/api/v1/query_exemplars",
+            headers: FORM,
+            snappy: false,
+            seeds: vec![form("query=rate(h_bucket%7Ble%3D%221%22%7D%5B5m%5D)%20%2F%20m&start=0&end=1e10")],
+        },
+        Endpoint {
             path: "/api/v1/query_range",
             headers: FORM,
             snappy: false,
@@ -152,7 +170,8 @@ async fn endpoints_answer_whatever_they_are_sent() {
 
 /// A protobuf field of bytes.
 fn field(number: u8, content: &[u8]) -> Vec<u8> {
-    let mut out = vec![number << 3 | 2, content.len() as u8];
+    let mut out = vec![number << 3 | 2];
+    push_varint(&mut out, content.len() as u64);
     out.extend_from_slice(content);
     out
 }
@@ -208,4 +227,48 @@ fn otlp_logs() -> Vec<u8> {
         [vec![0x09, 0, 0, 1, 2, 3, 4, 5, 6], field(5, &text(b"a line")), field(6, &attribute)].concat();
     let scope = [field(1, &field(1, b"lib")), field(2, &record)].concat();
     field(1, &[field(1, &field(1, &attribute)), field(2, &scope)].concat())
+}
+
+/// A histogram with an exemplar, and two points that lie far apart, which `target_info` has to span.
+fn otlp_metrics() -> Vec<u8> {
+    let text = |text: &[u8]| field(1, text);
+    let attribute = |name: &[u8]| [field(1, name), field(2, &text(b"web"))].concat();
+    let resource = [field(1, &attribute(b"service.name")), field(1, &attribute(b"host.name"))].concat();
+    let now_ns = now_ms() as u64 * 1_000_000;
+    let time = |number: u8, at_ns: u64| [vec![number << 3 | 1], at_ns.to_le_bytes().to_vec()].concat();
+    let double = |number: u8, value: f64| [vec![number << 3 | 1], value.to_le_bytes().to_vec()].concat();
+    let whole = |number: u8, value: u64| [vec![number << 3 | 1], value.to_le_bytes().to_vec()].concat();
+    let exemplar = [time(2, now_ns), double(3, 0.5), field(5, &[7; 16])].concat();
+    let counts = [1u64, 2].map(u64::to_le_bytes).concat();
+    let point = [
+        time(3, now_ns),
+        whole(4, 3),
+        double(5, 1.5),
+        field(6, &counts),
+        field(7, &1f64.to_le_bytes()),
+        field(8, &exemplar),
+        field(9, &attribute(b"a")),
+    ];
+    let histogram = [field(1, b"h"), field(9, &[field(1, &point.concat()), vec![0x10, 2]].concat())].concat();
+    let number =
+        |at_ns: u64| field(1, &[time(3, at_ns), double(4, 1.0), field(7, &attribute(b"a"))].concat());
+    let gauge = [field(1, b"g"), field(5, &[number(now_ns), number(now_ns - (1 << 49))].concat())].concat();
+    let scope = [field(2, &histogram), field(2, &gauge)].concat();
+    field(1, &[field(1, &resource), field(2, &scope)].concat())
+}
+
+fn otlp_metrics_json() -> Vec<u8> {
+    let now = now_ms();
+    let attribute = |name: &str| format!(r#"{{"key":"{name}","value":{{"stringValue":"web"}}}}"#);
+    let (service, host, a) = (attribute("service.name"), attribute("host.name"), attribute("a"));
+    let exemplar = format!(r#"{{"timeUnixNano":"{now}000000","asDouble":0.5,"traceId":"0af7651916cd43dd"}}"#);
+    let histogram = format!(
+        r#"{{"name":"h","histogram":{{"aggregationTemporality":2,"dataPoints":[{{"timeUnixNano":"{now}000000","count":"3","sum":1.5,"bucketCounts":["1","2"],"explicitBounds":[1],"exemplars":[{exemplar}],"attributes":[{a}]}}]}}}}"#
+    );
+    let gauge = format!(
+        r#"{{"name":"g","gauge":{{"dataPoints":[{{"timeUnixNano":"{now}000000","asInt":"1"}},{{"timeUnixNano":"1000000","asDouble":"NaN"}}]}}}}"#
+    );
+    let metrics = format!(r#"{{"scopeMetrics":[{{"metrics":[{histogram},{gauge}]}}]"#);
+    format!(r#"{{"resourceMetrics":[{metrics},"resource":{{"attributes":[{service},{host}]}}}}]}}"#)
+        .into_bytes()
 }
