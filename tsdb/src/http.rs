@@ -16,6 +16,7 @@ mod otlp;
 mod params;
 mod query;
 mod read;
+mod receive;
 mod rules;
 mod status;
 mod targets;

@@ -2,19 +2,26 @@
 //! here; HTTP codes and headers stay in `http`.
 //!
 //! ```text
-//! body ─► snappy (bounded) ─► v1 | v2 ─► Db::resolve_cached ─► Db::append
+//! body ─► room ─► snappy (bounded) ─► v1 | v2 ─┐
+//!                          otlp ─► collector ─┴─► intake ─► Db::resolve ─► Db::append
 //! ```
 
+mod collector;
 mod counters;
+mod intake;
 mod metadata;
 mod read;
 mod receiver;
+mod room;
 mod v1;
 mod v2;
 pub(crate) mod wire;
 mod xor;
 
+pub(crate) use collector::Collector;
+pub(crate) use counters::SampleCounters;
 pub use metadata::{Family, Metadata, MetricKind};
 pub(crate) use read::ReadRequest;
 pub use receiver::ReceiverConfig;
 pub(crate) use receiver::{Receiver, Version, WriteError};
+pub(crate) use room::Room;

@@ -8,6 +8,9 @@ use serde::Serialize;
 use crate::Error;
 use crate::select::LimitError;
 
+/// When to come back, in seconds.
+pub(super) const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
 /// Why a request was refused or failed.
 #[derive(Debug, Clone)]
 pub struct ApiError {
@@ -84,7 +87,7 @@ impl IntoResponse for ApiError {
         let mut response = json_response(serde_json::to_vec(&envelope).unwrap_or_default());
         *response.status_mut() = self.status;
         if self.kind == "unavailable" {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
         }
         response
     }

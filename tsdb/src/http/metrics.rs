@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Api;
 use crate::Stats;
+use crate::remote::SampleCounters;
 
 /// Upper bounds of the query histogram, in seconds.
 const BUCKETS: [f64; 9] = [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 30.0, 120.0];
@@ -88,6 +89,7 @@ pub(super) fn text(api: &Api) -> String {
     queries(&mut text, &api.0.counters);
     remote_write(&mut text, api);
     super::otlp::write_metrics(&mut text, &api.0.otlp);
+    samples(&mut text, "binnacle_otlp_samples_total", &api.0.receiver.counters().otlp);
     exemplars(&mut text, api);
     let stats = api.0.db.stats();
     tsdb(&mut text, &stats);
@@ -211,17 +213,7 @@ fn remote_write(text: &mut Text, api: &Api) {
         "Compressed bytes received.",
         load(&counters.bytes),
     );
-    let name = "binnacle_remote_write_samples_total";
-    text.family(name, "counter", "Samples received by what became of them.");
-    for (result, counter) in [
-        ("stored", &counters.samples_stored),
-        ("repeated", &counters.samples_repeated),
-        ("conflicting", &counters.samples_conflicting),
-        ("out_of_bounds", &counters.samples_out_of_bounds),
-        ("bad_series", &counters.samples_bad_series),
-    ] {
-        text.sample(name, &format!("{{result={result:?}}}"), load(counter));
-    }
+    samples(text, "binnacle_remote_write_samples_total", &counters.write);
     text.single(
         "binnacle_remote_write_histograms_dropped_total",
         "counter",
@@ -240,4 +232,18 @@ fn remote_write(text: &mut Text, api: &Api) {
         "Metadata for which there was no room.",
         load(&counters.metadata_dropped),
     );
+}
+
+/// Samples that a protocol brought, by what became of them.
+fn samples(text: &mut Text, name: &str, counters: &SampleCounters) {
+    text.family(name, "counter", "Samples received by what became of them.");
+    for (result, counter) in [
+        ("stored", &counters.stored),
+        ("repeated", &counters.repeated),
+        ("conflicting", &counters.conflicting),
+        ("out_of_bounds", &counters.out_of_bounds),
+        ("bad_series", &counters.bad_series),
+    ] {
+        text.sample(name, &format!("{{result={result:?}}}"), counter.load(Ordering::Relaxed));
+    }
 }

@@ -1,26 +1,23 @@
 //! `POST /api/v1/otlp/v1/metrics`: OpenTelemetry metrics as protobuf or JSON.
 
+use std::borrow::Cow;
 use std::io::Read as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use axum::body::to_bytes;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::Api;
 use super::metrics::Text;
-use crate::Error;
-use crate::otlp::{Translated, decode_json, decode_protobuf, translate};
-use crate::remote::WriteError;
+use super::receive::{body, status, text, with_status};
+use crate::otlp::{Translated, decode_json, decode_protobuf, json_bytes, protobuf_bytes, translate};
 use crate::remote::wire::put;
+use crate::remote::{Collector, Room, WriteError};
 
-/// Bodies larger than this are translated on a blocking thread, in bytes after decompression.
-const INLINE_BYTES: usize = 1 << 20;
-
-/// What a decoded byte takes in memory, at most about: messages of many small fields.
-const DECODED_RATIO: usize = 8;
+/// Memory that a body is given at a time while it is decompressed, in bytes.
+const INFLATED_STEP: usize = 64 << 10;
 
 /// Totals since the start.
 #[derive(Debug, Default)]
@@ -38,7 +35,15 @@ enum Encoding {
     Json,
 }
 
+/// How a body is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Coding {
+    Plain,
+    Gzip,
+}
+
 /// Why nothing of a request was taken.
+#[derive(Debug)]
 struct Refusal {
     status: StatusCode,
     reason: String,
@@ -67,47 +72,20 @@ pub(super) async fn metrics(State(api): State<Api>, request: Request) -> Respons
 
 /// The data points that were refused, and why.
 async fn take(api: &Api, encoding: Encoding, request: Request) -> Result<Option<(u64, String)>, Refusal> {
-    let (parts, body) = request.into_parts();
+    let coding = Coding::of(request.headers())?;
     let limit = api.0.receiver.config().max_body_bytes;
-    let body = to_bytes(body, limit).await.map_err(|_| {
-        Refusal::too_large(format!(
-            "the body was cut off or is larger than {limit} bytes (limit http.remote_write.max_body_bytes)"
-        ))
-    })?;
-    let body = plain(api, &parts.headers, body)?;
-    let _room =
-        api.0.receiver.room(body.len().saturating_mul(DECODED_RATIO)).map_err(|error| Refusal::of(&error))?;
-    let inline = body.len() <= INLINE_BYTES;
+    let body = body(request, limit).await.map_err(Refusal::too_large)?;
     let shared = api.clone();
-    let work = move || {
-        let (decoded, what) = match encoding {
-            Encoding::Protobuf => (decode_protobuf(&body), "protobuf"),
-            Encoding::Json => (decode_json(&body), "JSON"),
-        };
-        let request = decoded.map_err(|error| {
-            Refusal::bad(format!("the body is not an ExportMetricsServiceRequest in {what}: {error}"))
-        })?;
-        Ok(translate(&request, &shared.0.config.otlp))
-    };
-    let translated = if inline {
-        work()?
-    } else {
-        tokio::task::spawn_blocking(work).await.map_err(|error| Refusal {
-            status: StatusCode::INTERNAL_SERVER_ERROR,
-            reason: format!("decoding ended early: {error}"),
-        })??
-    };
-    store(api, translated).await
-}
-
-async fn store(api: &Api, mut translated: Translated) -> Result<Option<(u64, String)>, Refusal> {
+    let taken = tokio::task::spawn_blocking(move || collect(&shared, encoding, coding, &body)).await;
+    let (translated, collector, _room) = taken.map_err(|error| Refusal {
+        status: StatusCode::INTERNAL_SERVER_ERROR,
+        reason: format!("decoding ended early: {error}"),
+    })??;
+    let written = collector.append(api.now_ms()).await.map_err(|error| Refusal::of(&error))?;
     let points = translated.points;
-    let refused = std::mem::take(&mut translated.refused);
-    let written =
-        api.0.receiver.store(translated, api.now_ms()).await.map_err(|error| Refusal::of(&error))?;
-    let mut count: u64 = refused.values().sum();
+    let mut count: u64 = translated.refused.values().sum();
     let mut reasons: Vec<String> =
-        refused.iter().map(|(reason, count)| format!("{count} of {reason}")).collect();
+        translated.refused.iter().map(|(reason, count)| format!("{count} of {reason}")).collect();
     if let Some(reason) = written.refused {
         // A point may come to several samples.
         count += written.refused_samples.min(points);
@@ -124,6 +102,38 @@ async fn store(api: &Api, mut translated: Translated) -> Result<Option<(u64, Str
     Ok(Some((count, reason)))
 }
 
+/// Decodes a body and looks its series up; memory is taken from the budget before it is used.
+fn collect(
+    api: &Api,
+    encoding: Encoding,
+    coding: Coding,
+    body: &[u8],
+) -> Result<(Translated, Collector, Room), Refusal> {
+    let receiver = &api.0.receiver;
+    let mut room = receiver.room();
+    room.grow(body.len()).map_err(|error| Refusal::of(&error))?;
+    let body = coding.plain(body, receiver.config().max_decoded_bytes, &mut room)?;
+    let not_a_request = |error: String| {
+        let what = encoding.name();
+        Refusal::bad(format!("the body is not an ExportMetricsServiceRequest in {what}: {error}"))
+    };
+    let bytes = match encoding {
+        Encoding::Protobuf => protobuf_bytes(&body).map_err(|error| not_a_request(error.to_string()))?,
+        Encoding::Json => json_bytes(&body),
+    };
+    room.grow(bytes).map_err(|error| Refusal::of(&error))?;
+    let decoded = match encoding {
+        Encoding::Protobuf => decode_protobuf(&body),
+        Encoding::Json => decode_json(&body),
+    };
+    let request = decoded.map_err(not_a_request)?;
+    let mut collector = receiver.collector();
+    let limit = api.0.db.max_labels_bytes();
+    let translated = translate(&request, &api.0.config.otlp, limit, &mut collector)
+        .map_err(|error| Refusal::of(&WriteError::Storage(error)))?;
+    Ok((translated, collector, room))
+}
+
 fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
     let kind = text(headers, header::CONTENT_TYPE);
     match kind.split(';').next().unwrap_or_default().trim() {
@@ -138,42 +148,45 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
     }
 }
 
-/// The body without its gzip coat, never larger than the limit.
-fn plain(api: &Api, headers: &HeaderMap, body: bytes::Bytes) -> Result<bytes::Bytes, Refusal> {
-    let limit = api.0.receiver.config().max_decoded_bytes;
-    let coding = text(headers, header::CONTENT_ENCODING).trim();
-    let too_large = || {
-        Refusal::too_large(format!(
-            "the body has more than {limit} bytes after decompression (limit http.remote_write.max_decoded_bytes)"
-        ))
-    };
-    match coding {
-        "" | "identity" => {
-            if body.len() > limit {
-                return Err(too_large());
-            }
-            Ok(body)
+impl Coding {
+    fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
+        match text(headers, header::CONTENT_ENCODING) {
+            "" => Ok(Self::Plain),
+            coding if coding.eq_ignore_ascii_case("identity") => Ok(Self::Plain),
+            coding if coding.eq_ignore_ascii_case("gzip") => Ok(Self::Gzip),
+            other => Err(Refusal {
+                status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                reason: format!("Content-Encoding {other:?} is not supported; send gzip or none"),
+            }),
         }
-        "gzip" => {
-            let mut out = Vec::new();
-            let mut decoder = flate2::read::MultiGzDecoder::new(&*body).take(limit as u64 + 1);
-            decoder.read_to_end(&mut out).map_err(|error| {
-                Refusal::bad(format!("the body is not gzip, as its header says: {error}"))
-            })?;
+    }
+
+    /// The body without its coat, never larger than `limit`.
+    fn plain<'a>(self, body: &'a [u8], limit: usize, room: &mut Room) -> Result<Cow<'a, [u8]>, Refusal> {
+        let too_large = || {
+            Refusal::too_large(format!(
+                "the body has more than {limit} bytes after decompression (limit http.remote_write.max_decoded_bytes)"
+            ))
+        };
+        if self == Self::Plain {
+            return if body.len() > limit { Err(too_large()) } else { Ok(body.into()) };
+        }
+        let mut out = Vec::new();
+        let mut decoder = flate2::read::MultiGzDecoder::new(body);
+        loop {
+            room.grow(INFLATED_STEP).map_err(|error| Refusal::of(&error))?;
+            let read =
+                decoder.by_ref().take(INFLATED_STEP as u64).read_to_end(&mut out).map_err(|error| {
+                    Refusal::bad(format!("the body is not gzip, as its header says: {error}"))
+                })?;
             if out.len() > limit {
                 return Err(too_large());
             }
-            Ok(out.into())
+            if read < INFLATED_STEP {
+                return Ok(out.into());
+            }
         }
-        other => Err(Refusal {
-            status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            reason: format!("Content-Encoding {other:?} is not supported; send gzip or none"),
-        }),
     }
-}
-
-fn text(headers: &HeaderMap, name: HeaderName) -> &str {
-    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 impl Encoding {
@@ -202,6 +215,13 @@ impl Encoding {
         }
     }
 
+    fn name(self) -> &'static str {
+        match self {
+            Self::Protobuf => "protobuf",
+            Self::Json => "JSON",
+        }
+    }
+
     fn typed(self, body: Vec<u8>) -> Response {
         let kind = match self {
             Self::Protobuf => "application/x-protobuf",
@@ -221,15 +241,7 @@ impl Refusal {
     }
 
     fn of(error: &WriteError) -> Self {
-        let status = match error {
-            WriteError::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
-            WriteError::Storage(Error::Unavailable { .. } | Error::Storage { .. }) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            WriteError::NotRemoteWrite(_) | WriteError::TooLarge { .. } => StatusCode::BAD_REQUEST,
-            WriteError::Storage(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        Self { status, reason: error.to_string() }
+        Self { status: status(error), reason: error.to_string() }
     }
 
     /// `google.rpc.Status { code = 1; message = 2 }`
@@ -250,12 +262,7 @@ impl Refusal {
             }
             Encoding::Json => json!({"code": code, "message": self.reason}).to_string().into_bytes(),
         };
-        let mut response = encoding.typed(body);
-        *response.status_mut() = self.status;
-        if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-        }
-        response
+        with_status(self.status, encoding.typed(body))
     }
 }
 

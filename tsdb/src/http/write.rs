@@ -1,13 +1,12 @@
 //! `POST /api/v1/write`: remote write 1.0 and 2.0.
 
-use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::Api;
-use crate::Error;
-use crate::remote::{Version, WriteError};
+use super::receive::{body, status, text, with_status};
+use crate::remote::Version;
 
 const SAMPLES_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-samples-written");
 const HISTOGRAMS_WRITTEN: HeaderName =
@@ -22,17 +21,13 @@ pub(super) async fn write(State(api): State<Api>, request: Request) -> Response 
         Err(reason) => return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, &reason),
     };
     let limit = api.0.receiver.config().max_body_bytes;
-    let Ok(body) = to_bytes(request.into_body(), limit).await else {
-        return refuse(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            &format!(
-                "the body was cut off or is larger than {limit} bytes (limit http.remote_write.max_body_bytes)"
-            ),
-        );
+    let body = match body(request, limit).await {
+        Ok(body) => body,
+        Err(reason) => return refuse(StatusCode::PAYLOAD_TOO_LARGE, &reason),
     };
     let written = match api.0.receiver.write(version, body, api.now_ms()).await {
         Ok(written) => written,
-        Err(error) => return failed(&error),
+        Err(error) => return refuse(status(&error), &error.to_string()),
     };
     let mut response = match written.refused {
         None => StatusCode::NO_CONTENT.into_response(),
@@ -53,13 +48,11 @@ pub(super) async fn write(State(api): State<Api>, request: Request) -> Response 
 /// Which version the headers announce. Whatever is not protobuf by its type is read as 1.0, which
 /// came without a type at first; the body shows what it is.
 fn version(headers: &HeaderMap) -> Result<Version, String> {
-    let text =
-        |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
-    let encoding = text(header::CONTENT_ENCODING).trim();
+    let encoding = text(headers, header::CONTENT_ENCODING);
     if !encoding.is_empty() && !encoding.eq_ignore_ascii_case("snappy") {
         return Err(format!("Content-Encoding {encoding:?} is not supported; remote write uses snappy"));
     }
-    let mut parts = text(header::CONTENT_TYPE).split(';').map(str::trim);
+    let mut parts = text(headers, header::CONTENT_TYPE).split(';').map(str::trim);
     if parts.next() != Some("application/x-protobuf") {
         return Ok(Version::V1);
     }
@@ -72,27 +65,6 @@ fn version(headers: &HeaderMap) -> Result<Version, String> {
     }
 }
 
-fn failed(error: &WriteError) -> Response {
-    let message = error.to_string();
-    match error {
-        WriteError::NotRemoteWrite(_) | WriteError::Storage(Error::BadInput(_)) => {
-            refuse(StatusCode::BAD_REQUEST, &message)
-        }
-        WriteError::TooLarge { .. } => refuse(StatusCode::PAYLOAD_TOO_LARGE, &message),
-        WriteError::Busy { .. } => later(StatusCode::TOO_MANY_REQUESTS, &message),
-        WriteError::Storage(Error::Unavailable { .. } | Error::Storage { .. }) => {
-            later(StatusCode::SERVICE_UNAVAILABLE, &message)
-        }
-        WriteError::Storage(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &message),
-    }
-}
-
 fn refuse(status: StatusCode, sentence: &str) -> Response {
-    (status, format!("{sentence}\n")).into_response()
-}
-
-fn later(status: StatusCode, sentence: &str) -> Response {
-    let mut response = refuse(status, sentence);
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-    response
+    with_status(status, format!("{sentence}\n").into_response())
 }

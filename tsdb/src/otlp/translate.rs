@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use binnacle_proto::otlp::{KeyValue, Resource};
-use binnacle_proto::{Labels, STALE_NAN};
+use binnacle_proto::STALE_NAN;
+use binnacle_proto::otlp::Resource;
 
-use super::OtlpConfig;
-use super::attributes::{IDENTIFYING, LabelSet, attribute};
+use super::attributes::LabelSet;
 use super::histogram::histogram_point;
 use super::message::{Exemplar as WireExemplar, ExportRequest, Metric, NumberPoint, SummaryPoint};
 use super::names::{NameKind, metric_name};
+use super::target::{Target, TargetInfo};
+use super::{OtlpConfig, Refused, Sink};
+use crate::Error;
 use crate::exemplars::Exemplar;
 use crate::promql::format_value;
 use crate::remote::MetricKind;
@@ -20,145 +22,113 @@ const CUMULATIVE: i32 = 2;
 /// Flag of a point that says that there is no value any more.
 const NO_RECORDED_VALUE: u32 = 1;
 
-/// Distance of the samples of `target_info` within one request, in milliseconds: half the look-back.
-const TARGET_INFO_STEP_MS: i64 = 150_000;
+/// Most bounds or quantiles of a point: each is a series with all labels of the point.
+pub(super) const MAX_SERIES_OF_POINT: usize = 1_000;
 
-/// Samples of `target_info` of one resource in one request, at most.
-const MAX_TARGET_INFO: i64 = 1_000;
+/// Why points are refused whose labels would be copied for several series.
+const LABELS_TOO_LONG: &str = "points with more bytes of labels than tsdb.max_labels_bytes";
 
-/// What a request comes to.
+/// What became of a request.
 #[derive(Debug, Default)]
 pub(crate) struct Translated {
-    pub(crate) samples: Vec<(Labels, i64, f64)>,
-    pub(crate) exemplars: Vec<(Labels, Exemplar)>,
-    pub(crate) metadata: Vec<FamilyNote>,
     /// Data points that samples were made of.
     pub(crate) points: u64,
     /// Data points that cannot be taken, by reason.
-    pub(crate) refused: BTreeMap<String, u64>,
+    pub(crate) refused: BTreeMap<&'static str, u64>,
 }
 
-/// What is said of a family.
-#[derive(Debug, PartialEq)]
-pub(crate) struct FamilyNote {
-    pub(crate) name: String,
-    pub(crate) kind: MetricKind,
-    pub(crate) help: String,
-    pub(crate) unit: String,
-}
-
-/// Translates a request.
-pub(crate) fn translate(request: &ExportRequest, config: &OtlpConfig) -> Translated {
+/// Translates a request. Points whose labels take more than `max_labels_bytes` are not taken apart.
+///
+/// # Errors
+/// What the sink says.
+pub(crate) fn translate(
+    request: &ExportRequest,
+    config: &OtlpConfig,
+    max_labels_bytes: usize,
+    sink: &mut dyn Sink,
+) -> Result<Translated, Error> {
     let mut out = Translated::default();
+    let mut target_info = TargetInfo::default();
     let empty = Resource::default();
     for metrics in &request.resource_metrics {
         let resource = metrics.resource.as_ref().unwrap_or(&empty);
-        let mut one = OneResource { target: Target::of(resource, config), times: None, out: &mut out };
+        let target = Target::of(resource, config);
+        let mut one = OneResource { target, times: None, max_labels_bytes, out: &mut out, sink: &mut *sink };
         for metric in metrics.scope_metrics.iter().flat_map(|scope| &scope.metrics) {
-            one.metric(metric);
+            one.metric(metric)?;
         }
-        let times = one.times;
-        target_info(resource, times, &mut out);
-    }
-    out
-}
-
-/// Labels that every series of a resource has.
-pub(super) struct Target {
-    job: Option<String>,
-    instance: Option<String>,
-    promoted: Vec<KeyValue>,
-}
-
-impl Target {
-    fn of(resource: &Resource, config: &OtlpConfig) -> Self {
-        let attributes = &resource.attributes;
-        let job = attribute(attributes, "service.name").map(|name| {
-            match attribute(attributes, "service.namespace") {
-                Some(namespace) => format!("{namespace}/{name}"),
-                None => name,
-            }
-        });
-        let is_promoted = |one: &&KeyValue| config.promote_resource_attributes.contains(&one.key);
-        Self {
-            job,
-            instance: attribute(attributes, "service.instance.id"),
-            promoted: attributes.iter().filter(is_promoted).cloned().collect(),
+        if let Some(times) = one.times {
+            target_info.write(resource, &one.target, times, max_labels_bytes, one.sink)?;
         }
     }
-
-    /// Labels of a point.
-    pub(super) fn labels(&self, attributes: &[KeyValue]) -> LabelSet {
-        let mut labels = LabelSet::of(attributes, |_| true);
-        for one in &self.promoted {
-            let value = one.text();
-            labels.set_missing(&super::names::label_name(&one.key), &value);
-        }
-        self.identify(&mut labels);
-        labels
-    }
-
-    fn identify(&self, labels: &mut LabelSet) {
-        if let Some(job) = &self.job {
-            labels.set("job", job.as_str());
-        }
-        if let Some(instance) = &self.instance {
-            labels.set("instance", instance.as_str());
-        }
-    }
+    Ok(out)
 }
 
 struct OneResource<'a> {
     target: Target,
     /// Times of the first and the last point, in milliseconds.
     times: Option<(i64, i64)>,
+    max_labels_bytes: usize,
     out: &'a mut Translated,
+    sink: &'a mut dyn Sink,
 }
 
 impl OneResource<'_> {
-    fn metric(&mut self, metric: &Metric) {
+    fn metric(&mut self, metric: &Metric) -> Result<(), Error> {
         let (kind, name_kind) = kinds(metric);
         let name = metric_name(&metric.name, &metric.unit, name_kind);
         let points = points(metric);
+        let cumulative = |temporality| temporality == CUMULATIVE;
         if name.is_empty() {
             self.refuse("metrics without a name", points);
-            return;
+            return Ok(());
         }
-        let cumulative = |temporality| temporality == CUMULATIVE;
+        // Every point has these.
+        if name.len() + self.target.byte_len() > self.max_labels_bytes {
+            self.refuse(LABELS_TOO_LONG, points);
+            return Ok(());
+        }
         if let Some(gauge) = &metric.gauge {
-            gauge.data_points.iter().for_each(|point| self.number(&name, point));
+            for point in &gauge.data_points {
+                self.number(&name, point)?;
+            }
         } else if let Some(sum) = &metric.sum {
             if !cumulative(sum.aggregation_temporality) {
                 self.refuse("sums whose temporality is not cumulative", points);
-                return;
+                return Ok(());
             }
-            sum.data_points.iter().for_each(|point| self.number(&name, point));
+            for point in &sum.data_points {
+                self.number(&name, point)?;
+            }
         } else if let Some(histogram) = &metric.histogram {
             if !cumulative(histogram.aggregation_temporality) {
                 self.refuse("histograms whose temporality is not cumulative", points);
-                return;
+                return Ok(());
             }
             for point in &histogram.data_points {
                 let time_ms = ms(point.time_unix_nano);
                 let labels = self.target.labels(&point.attributes);
-                match histogram_point(&name, point, &labels, time_ms, self.out) {
-                    Ok(()) => self.seen(time_ms),
-                    Err(reason) => self.refuse(&reason, 1),
-                }
+                let taken = self
+                    .check_len(&name, &labels)
+                    .and_then(|()| histogram_point(&name, point, &labels, time_ms, self.sink));
+                self.settle(taken, time_ms)?;
             }
         } else if let Some(summary) = &metric.summary {
-            summary.data_points.iter().for_each(|point| self.summary(&name, point));
+            for point in &summary.data_points {
+                let taken = self.summary(&name, point);
+                self.settle(taken, ms(point.time_unix_nano))?;
+            }
         } else {
             if points > 0 {
                 self.refuse("exponential histograms, which are not stored yet", points);
             }
-            return;
+            return Ok(());
         }
-        let (help, unit) = (metric.description.clone(), metric.unit.clone());
-        self.out.metadata.push(FamilyNote { name, kind, help, unit });
+        self.sink.family(&name, kind, &metric.description, &metric.unit);
+        Ok(())
     }
 
-    fn number(&mut self, name: &str, point: &NumberPoint) {
+    fn number(&mut self, name: &str, point: &NumberPoint) -> Result<(), Error> {
         let value = match (point.as_double, point.as_int) {
             _ if is_gone(point.flags) => STALE_NAN,
             (Some(value), _) => value,
@@ -166,83 +136,59 @@ impl OneResource<'_> {
             (None, None) => 0.0,
         };
         let time_ms = ms(point.time_unix_nano);
-        match self.target.labels(&point.attributes).named(name, None) {
-            Ok(labels) => {
-                for one in &point.exemplars {
-                    self.out.exemplars.extend(exemplar(one).map(|exemplar| (labels.clone(), exemplar)));
-                }
-                self.out.samples.push((labels, time_ms, value));
-                self.seen(time_ms);
-            }
-            Err(reason) => self.refuse(&reason, 1),
+        let labels = self.target.labels(&point.attributes).named(name, None);
+        self.sink.sample(&labels, time_ms, value)?;
+        for exemplar in point.exemplars.iter().filter_map(exemplar) {
+            self.sink.exemplar(&labels, exemplar);
         }
+        self.settle(Ok(()), time_ms)
     }
 
-    fn summary(&mut self, name: &str, point: &SummaryPoint) {
+    fn summary(&mut self, name: &str, point: &SummaryPoint) -> Result<(), Refused> {
         let time_ms = ms(point.time_unix_nano);
         let labels = self.target.labels(&point.attributes);
+        self.check_len(name, &labels)?;
+        if point.quantile_values.len() > MAX_SERIES_OF_POINT {
+            return Err(Refused::Point("summaries with too many quantiles"));
+        }
         let gone = is_gone(point.flags);
         let value = |value: f64| if gone { STALE_NAN } else { value };
-        let mut rows = vec![
-            (labels.named(&format!("{name}_sum"), None), value(point.sum)),
-            (labels.named(&format!("{name}_count"), None), value(point.count as f64)),
-        ];
+        self.sink.sample(&labels.named(&format!("{name}_sum"), None), time_ms, value(point.sum))?;
+        let count = value(point.count as f64);
+        self.sink.sample(&labels.named(&format!("{name}_count"), None), time_ms, count)?;
         for one in &point.quantile_values {
             let quantile = format_value(one.quantile);
-            rows.push((labels.named(name, Some(("quantile", &quantile))), value(one.value)));
+            let series = labels.named(name, Some(("quantile", &quantile)));
+            self.sink.sample(&series, time_ms, value(one.value))?;
         }
-        for (labels, value) in rows {
-            match labels {
-                Ok(labels) => self.out.samples.push((labels, time_ms, value)),
-                Err(reason) => return self.refuse(&reason, 1),
+        Ok(())
+    }
+
+    /// Labels of a point with several series are copied for each.
+    fn check_len(&self, name: &str, labels: &LabelSet) -> Result<(), Refused> {
+        if labels.named(name, None).byte_len() > self.max_labels_bytes {
+            return Err(Refused::Point(LABELS_TOO_LONG));
+        }
+        Ok(())
+    }
+
+    /// Counts what became of a point.
+    fn settle(&mut self, taken: Result<(), Refused>, time_ms: i64) -> Result<(), Error> {
+        match taken {
+            Ok(()) => {
+                self.out.points += 1;
+                let (first, last) = self.times.unwrap_or((time_ms, time_ms));
+                self.times = Some((first.min(time_ms), last.max(time_ms)));
             }
+            Err(Refused::Point(reason)) => self.refuse(reason, 1),
+            Err(Refused::All(error)) => return Err(error),
         }
-        self.seen(time_ms);
+        Ok(())
     }
 
-    fn seen(&mut self, time_ms: i64) {
-        self.out.points += 1;
-        let (first, last) = self.times.unwrap_or((time_ms, time_ms));
-        self.times = Some((first.min(time_ms), last.max(time_ms)));
+    fn refuse(&mut self, reason: &'static str, points: u64) {
+        *self.out.refused.entry(reason).or_default() += points;
     }
-
-    fn refuse(&mut self, reason: &str, points: u64) {
-        *self.out.refused.entry(reason.to_owned()).or_default() += points;
-    }
-}
-
-/// `target_info` holds the attributes of a resource that its other series do not have.
-fn target_info(resource: &Resource, times: Option<(i64, i64)>, out: &mut Translated) {
-    let Some((first, last)) = times else { return };
-    let describing = |key: &str| !IDENTIFYING.contains(&key);
-    if !resource.attributes.iter().any(|one| describing(&one.key)) {
-        return;
-    }
-    let mut labels = LabelSet::of(&resource.attributes, describing);
-    Target::of(resource, &OtlpConfig::default()).identify(&mut labels);
-    if !labels.contains("job") && !labels.contains("instance") {
-        return;
-    }
-    let labels = match labels.named("target_info", None) {
-        Ok(labels) => labels,
-        Err(reason) => {
-            // The points are stored; what describes their source is not.
-            *out.refused.entry(format!("target_info: {reason}")).or_default() += 0;
-            return;
-        }
-    };
-    let mut at_ms = first.max(last.saturating_sub(TARGET_INFO_STEP_MS * MAX_TARGET_INFO));
-    while at_ms < last {
-        out.samples.push((labels.clone(), at_ms, 1.0));
-        at_ms += TARGET_INFO_STEP_MS;
-    }
-    out.samples.push((labels, last, 1.0));
-    out.metadata.push(FamilyNote {
-        name: "target_info".to_owned(),
-        kind: MetricKind::Gauge,
-        help: "Target metadata".to_owned(),
-        unit: String::new(),
-    });
 }
 
 fn kinds(metric: &Metric) -> (MetricKind, NameKind) {
@@ -284,6 +230,5 @@ pub(super) fn exemplar(wire: &WireExemplar) -> Option<Exemplar> {
             labels.set(name, id.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
         }
     }
-    let labels = labels.plain()?;
-    Some(Exemplar { labels, value, t_ms: ms(wire.time_unix_nano) })
+    Some(Exemplar { labels: labels.plain(), value, t_ms: ms(wire.time_unix_nano) })
 }

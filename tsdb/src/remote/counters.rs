@@ -10,13 +10,22 @@ pub(crate) struct Counters {
     pub(crate) requests_busy: AtomicU64,
     pub(crate) requests_failed: AtomicU64,
     pub(crate) bytes: AtomicU64,
-    pub(crate) samples_stored: AtomicU64,
-    pub(crate) samples_repeated: AtomicU64,
-    pub(crate) samples_conflicting: AtomicU64,
-    pub(crate) samples_out_of_bounds: AtomicU64,
-    pub(crate) samples_bad_series: AtomicU64,
+    /// Samples of remote write.
+    pub(crate) write: SampleCounters,
+    /// Samples of OpenTelemetry metrics.
+    pub(crate) otlp: SampleCounters,
     pub(crate) histograms_dropped: AtomicU64,
     pub(crate) metadata_dropped: AtomicU64,
+}
+
+/// Samples by what became of them.
+#[derive(Debug, Default)]
+pub(crate) struct SampleCounters {
+    pub(crate) stored: AtomicU64,
+    pub(crate) repeated: AtomicU64,
+    pub(crate) conflicting: AtomicU64,
+    pub(crate) out_of_bounds: AtomicU64,
+    pub(crate) bad_series: AtomicU64,
 }
 
 /// Adds to a counter.

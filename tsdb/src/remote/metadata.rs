@@ -8,6 +8,9 @@ use parking_lot::RwLock;
 /// Longest help text kept, in bytes; the rest is cut.
 const MAX_HELP_BYTES: usize = 1024;
 
+/// Longest name or unit of a family that is kept, in bytes.
+const MAX_NAME_BYTES: usize = 1024;
+
 /// The type of a metric family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricKind {
@@ -85,8 +88,12 @@ impl Metadata {
         Self(Arc::new(Inner { families: RwLock::default(), max_families }))
     }
 
-    /// Keeps what is said of family `name`, the latest word counts. `false`: there is no room.
+    /// Keeps what is said of family `name`, the latest word counts. `false`: there is no room, or name or
+    /// unit are too long.
     pub fn set(&self, name: &str, kind: MetricKind, help: &str, unit: &str) -> bool {
+        if name.len() > MAX_NAME_BYTES || unit.len() > MAX_NAME_BYTES {
+            return false;
+        }
         let mut cut = help.len().min(MAX_HELP_BYTES);
         while !help.is_char_boundary(cut) {
             cut -= 1;
@@ -135,6 +142,7 @@ mod tests {
         assert!(metadata.set("up", MetricKind::Unknown, "old", ""));
         assert!(metadata.set("up", MetricKind::Gauge, &"é".repeat(MAX_HELP_BYTES), ""));
         assert!(!metadata.set("other", MetricKind::Gauge, "", ""));
+        assert!(!metadata.set("up", MetricKind::Gauge, "", &"x".repeat(MAX_NAME_BYTES + 1)));
         let families = metadata.families(None, 10);
         assert_eq!(families.len(), 1);
         assert_eq!(families[0].1.kind, MetricKind::Gauge);

@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use binnacle_proto::Labels;
 
 use super::MetricKind;
-use super::receiver::{Batch, DecodeError, Intake};
+use super::intake::{Batch, DecodeError, Intake};
 use super::wire::{Content, Reader, WireError};
 use crate::exemplars::Exemplar;
 use crate::{Sample, SeriesRef};
@@ -59,7 +59,9 @@ fn series(message: &[u8], intake: &Intake, batch: &mut Batch) -> Result<(), Deco
         && let Ok(series) = labels(&block)?
     {
         for one in exemplars {
-            batch.exemplars.extend(exemplar(one)?.map(|exemplar| (series.clone(), exemplar)));
+            if let Some(exemplar) = exemplar(one)? {
+                batch.exemplar(intake, &series, exemplar);
+            }
         }
     }
     if batch.samples.len() == first {
@@ -123,7 +125,7 @@ fn label(message: &[u8]) -> Result<(&str, &str), WireError> {
 }
 
 #[inline]
-fn sample(message: &[u8]) -> Result<Sample, WireError> {
+pub(super) fn sample(message: &[u8]) -> Result<Sample, WireError> {
     let (mut value, mut t_ms) = (0.0, 0);
     let mut reader = Reader::new(message);
     while let Some((field, content)) = reader.next()? {

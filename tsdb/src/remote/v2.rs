@@ -12,10 +12,16 @@
 use binnacle_proto::Labels;
 
 use super::MetricKind;
-use super::receiver::{Batch, DecodeError, Intake};
+use super::intake::{Batch, DecodeError, Intake};
+use super::v1::sample;
 use super::wire::{Content, Reader, WireError, put};
 use crate::exemplars::Exemplar;
-use crate::{Sample, SeriesRef};
+
+/// Bytes that labels of a series may have at most, whatever the settings say: as in `Db::resolve`.
+const MAX_LABELS_BYTES: usize = u16::MAX as usize;
+
+/// References of a series: no label is shorter than a byte.
+const MAX_REFS: usize = 2 * MAX_LABELS_BYTES;
 
 pub(super) fn decode(message: &[u8], intake: &Intake, batch: &mut Batch) -> Result<(), DecodeError> {
     // The symbols may stand behind the series that use them.
@@ -63,20 +69,18 @@ fn series(
     let mut exemplars = Vec::new();
     let mut reader = Reader::new(message);
     while let Some((field, content)) = reader.next()? {
-        match (field, content) {
-            (1, Content::Varint(one)) => refs.push(one),
-            (1, Content::Bytes(packed)) => {
-                let mut packed = Reader::new(packed);
-                while !packed.is_done() {
-                    refs.push(packed.varint()?);
-                }
-            }
-            (2, content) => batch.samples.push(sample(content.bytes("TimeSeries", 2)?)?),
-            (3, _) => batch.histograms += 1,
-            (4, content) => exemplars.push(content.bytes("TimeSeries", 4)?),
-            (5, content) => metadata = Some(content.bytes("TimeSeries", 5)?),
+        match field {
+            1 => push_refs(content, "TimeSeries", refs)?,
+            2 => batch.samples.push(sample(content.bytes("TimeSeries", 2)?)?),
+            3 => batch.histograms += 1,
+            4 => exemplars.push(content.bytes("TimeSeries", 4)?),
+            5 => metadata = Some(content.bytes("TimeSeries", 5)?),
             _ => {}
         }
+    }
+    if let Err(reason) = check_len(refs, symbols)? {
+        batch.settle(first, Err(reason));
+        return Ok(());
     }
     // Told apart from a block of 1.0, which starts with a tag. The references change from request to request; the text they stand for is what is recognised.
     block.push(0);
@@ -95,7 +99,9 @@ fn series(
         && let Ok(series) = labels(refs, symbols)?
     {
         for one in exemplars {
-            batch.exemplars.extend(exemplar(one, symbols)?.map(|exemplar| (series.clone(), exemplar)));
+            if let Some(exemplar) = exemplar(one, symbols)? {
+                batch.exemplar(intake, &series, exemplar);
+            }
         }
     }
     if batch.samples.len() == first {
@@ -106,7 +112,47 @@ fn series(
     Ok(())
 }
 
+/// Adds references, packed or one by one, as many as a series can need.
+fn push_refs(content: Content<'_>, message: &'static str, refs: &mut Vec<u64>) -> Result<(), WireError> {
+    let mut push = |one| {
+        if refs.len() <= MAX_REFS {
+            refs.push(one);
+        }
+    };
+    match content {
+        Content::Varint(one) => push(one),
+        Content::Bytes(packed) => {
+            let mut packed = Reader::new(packed);
+            while !packed.is_done() {
+                push(packed.varint()?);
+            }
+        }
+        Content::Fixed64(_) | Content::Fixed32(_) => return Err(WireError::Type { message, field: 1 }),
+    }
+    Ok(())
+}
+
+/// Whether labels are short enough to be put together. A symbol can be referred to any number of times:
+/// what they come to must be known before the first is copied.
+fn check_len(refs: &[u64], symbols: &Symbols<'_>) -> Result<Result<(), String>, WireError> {
+    let mut bytes = 0usize;
+    for reference in refs {
+        bytes = bytes.saturating_add(symbols.get(*reference)?.len());
+    }
+    if refs.len() > MAX_REFS || bytes > MAX_LABELS_BYTES {
+        return Ok(Err(format!(
+            "labels of a series take {bytes} bytes in {} references; no series may have more than \
+             {MAX_LABELS_BYTES} in {MAX_REFS}",
+            refs.len()
+        )));
+    }
+    Ok(Ok(()))
+}
+
 fn labels(refs: &[u64], symbols: &Symbols<'_>) -> Result<Result<Labels, String>, WireError> {
+    if let Err(reason) = check_len(refs, symbols)? {
+        return Ok(Err(reason));
+    }
     if !refs.len().is_multiple_of(2) {
         return Ok(Err(format!("a series has {} label references, an odd number", refs.len())));
     }
@@ -123,34 +169,14 @@ fn exemplar(message: &[u8], symbols: &Symbols<'_>) -> Result<Option<Exemplar>, W
     let mut refs = Vec::new();
     let mut reader = Reader::new(message);
     while let Some((field, content)) = reader.next()? {
-        match (field, content) {
-            (1, Content::Varint(one)) => refs.push(one),
-            (1, Content::Bytes(packed)) => {
-                let mut packed = Reader::new(packed);
-                while !packed.is_done() {
-                    refs.push(packed.varint()?);
-                }
-            }
-            (2, content) => value = content.double("Exemplar", 2)?,
-            (3, content) => t_ms = content.varint("Exemplar", 3)? as i64,
+        match field {
+            1 => push_refs(content, "Exemplar", &mut refs)?,
+            2 => value = content.double("Exemplar", 2)?,
+            3 => t_ms = content.varint("Exemplar", 3)? as i64,
             _ => {}
         }
     }
     Ok(labels(&refs, symbols)?.ok().map(|labels| Exemplar { labels, value, t_ms }))
-}
-
-#[inline]
-fn sample(message: &[u8]) -> Result<Sample, WireError> {
-    let (mut value, mut t_ms) = (0.0, 0);
-    let mut reader = Reader::new(message);
-    while let Some((field, content)) = reader.next()? {
-        match field {
-            1 => value = content.double("Sample", 1)?,
-            2 => t_ms = content.varint("Sample", 2)? as i64,
-            _ => {}
-        }
-    }
-    Ok(Sample { series: SeriesRef(0), t_ms, value })
 }
 
 fn keep_metadata(
