@@ -77,7 +77,7 @@ async fn take(api: &Api, encoding: Encoding, request: Request) -> Result<Option<
     let body = body(request, limit).await.map_err(Refusal::too_large)?;
     let shared = api.clone();
     let taken = tokio::task::spawn_blocking(move || collect(&shared, encoding, coding, &body)).await;
-    let (translated, collector, _room) = taken.map_err(|error| Refusal {
+    let (translated, collector) = taken.map_err(|error| Refusal {
         status: StatusCode::INTERNAL_SERVER_ERROR,
         reason: format!("decoding ended early: {error}"),
     })??;
@@ -108,7 +108,7 @@ fn collect(
     encoding: Encoding,
     coding: Coding,
     body: &[u8],
-) -> Result<(Translated, Collector, Room), Refusal> {
+) -> Result<(Translated, Collector), Refusal> {
     let receiver = &api.0.receiver;
     let mut room = receiver.room();
     room.grow(body.len()).map_err(|error| Refusal::of(&error))?;
@@ -127,11 +127,11 @@ fn collect(
         Encoding::Json => decode_json(&body),
     };
     let request = decoded.map_err(not_a_request)?;
-    let mut collector = receiver.collector();
+    let mut collector = receiver.collector(room);
     let limit = api.0.db.max_labels_bytes();
     let translated = translate(&request, &api.0.config.otlp, limit, &mut collector)
         .map_err(|error| Refusal::of(&WriteError::Storage(error)))?;
-    Ok((translated, collector, room))
+    Ok((translated, collector))
 }
 
 fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {

@@ -5,6 +5,7 @@ use binnacle_proto::Labels;
 use super::MetricKind;
 use super::intake::Batch;
 use super::receiver::{Receiver, WriteError, Written};
+use super::room::Room;
 use crate::exemplars::Exemplar;
 use crate::otlp::Sink;
 use crate::{Error, Sample, SeriesRef};
@@ -16,8 +17,8 @@ pub(crate) struct Collector {
 }
 
 impl Collector {
-    pub(super) fn new(receiver: Receiver) -> Self {
-        Self { receiver, batch: Batch::default() }
+    pub(super) fn new(receiver: Receiver, room: Room) -> Self {
+        Self { receiver, batch: Batch::new(room) }
     }
 
     /// Stores the samples; when it returns `Ok` they are durable.

@@ -5,6 +5,7 @@ use binnacle_proto::Labels;
 use super::counters::{Counters, SampleCounters, add};
 use super::metadata::Metadata;
 use super::receiver::{Version, WriteError, Written};
+use super::room::Room;
 use super::wire::WireError;
 use super::{v1, v2};
 use crate::exemplars::{Exemplar, Exemplars};
@@ -16,9 +17,13 @@ const MAX_EXEMPLAR_BYTES: usize = 4 << 20;
 /// Longest reason given for a series that is refused, in bytes.
 const MAX_REASON_BYTES: usize = 1024;
 
+/// Samples for which there is memory at the beginning.
+const FIRST_SAMPLES: usize = 128;
+
 /// A request, decoded: the samples with their series, and what cannot be stored.
-#[derive(Debug, Default)]
 pub(super) struct Batch {
+    /// What the request holds, until its samples are durable.
+    pub(super) room: Room,
     pub(super) samples: Vec<Sample>,
     pub(super) histograms: u64,
     exemplars: Vec<(Labels, Exemplar)>,
@@ -44,11 +49,11 @@ impl Intake {
         Self { db, metadata, exemplars, counters: Counters::default() }
     }
 
-    pub(super) fn decode(&self, version: Version, body: &[u8]) -> Result<Batch, WriteError> {
+    pub(super) fn decode(&self, version: Version, body: &[u8], room: Room) -> Result<Batch, WriteError> {
         let decoded = snap::raw::Decoder::new().decompress_vec(body).map_err(|error| {
             WriteError::NotRemoteWrite(format!("the body is not remote write: snappy block: {error}"))
         })?;
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(room);
         let (read, message) = match version {
             Version::V1 => (v1::decode(&decoded, self, &mut batch), "prometheus.WriteRequest"),
             Version::V2 => (v2::decode(&decoded, self, &mut batch), "io.prometheus.write.v2.Request"),
@@ -59,6 +64,7 @@ impl Intake {
                 "the body is not remote write: it is not a {message}: {error}"
             ))),
             Err(DecodeError::Storage(error)) => Err(error.into()),
+            Err(DecodeError::Room(error)) => Err(error),
         }
     }
 
@@ -150,6 +156,31 @@ impl Intake {
 }
 
 impl Batch {
+    pub(super) fn new(room: Room) -> Self {
+        Self {
+            room,
+            samples: Vec::new(),
+            histograms: 0,
+            exemplars: Vec::new(),
+            exemplar_bytes: 0,
+            exemplars_kept: 0,
+            bad_series_samples: 0,
+            bad_series: None,
+        }
+    }
+
+    /// Takes a sample, whose series is settled later: an empty one is two bytes of a request.
+    #[inline]
+    pub(super) fn push(&mut self, sample: Sample) -> Result<(), DecodeError> {
+        if self.samples.len() == self.samples.capacity() {
+            let more = self.samples.capacity().max(FIRST_SAMPLES);
+            self.room.grow(more * size_of::<Sample>()).map_err(DecodeError::Room)?;
+            self.samples.reserve_exact(more);
+        }
+        self.samples.push(sample);
+        Ok(())
+    }
+
     /// Takes an exemplar. The labels of many can be much longer than the request, when they share what is
     /// in it: beyond a measure they go to the ring, which is bounded, before the samples are durable.
     pub(super) fn exemplar(&mut self, intake: &Intake, series: &Labels, exemplar: Exemplar) {
@@ -200,4 +231,6 @@ pub(super) enum DecodeError {
     Wire(#[from] WireError),
     #[error(transparent)]
     Storage(#[from] Error),
+    #[error(transparent)]
+    Room(WriteError),
 }

@@ -143,9 +143,9 @@ impl Receiver {
         self.0.budget.room()
     }
 
-    /// Takes what OpenTelemetry metrics come to.
-    pub(crate) fn collector(&self) -> Collector {
-        Collector::new(self.clone())
+    /// Takes what OpenTelemetry metrics come to; `room` is held until it is durable.
+    pub(crate) fn collector(&self, room: Room) -> Collector {
+        Collector::new(self.clone(), room)
     }
 
     async fn write_uncounted(
@@ -164,10 +164,11 @@ impl Receiver {
         let mut room = self.room();
         room.grow(bytes + body.len())?;
         let batch = if bytes <= INLINE_BYTES {
-            inner.intake.decode(version, &body)?
+            inner.intake.decode(version, &body, room)?
         } else {
             let shared = self.clone();
-            let decoded = tokio::task::spawn_blocking(move || shared.0.intake.decode(version, &body)).await;
+            let decoded =
+                tokio::task::spawn_blocking(move || shared.0.intake.decode(version, &body, room)).await;
             decoded.map_err(|error| Error::Execution(format!("decoding ended early: {error}")))??
         };
         inner.intake.append(batch, &inner.intake.counters.write, now_ms).await

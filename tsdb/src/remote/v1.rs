@@ -42,7 +42,7 @@ fn series(message: &[u8], intake: &Intake, batch: &mut Batch) -> Result<(), Deco
         match field {
             1 if rest_begun => scattered = true,
             1 => labels_end = reader.position(),
-            2 => batch.samples.push(sample(content.bytes("TimeSeries", 2)?)?),
+            2 => batch.push(sample(content.bytes("TimeSeries", 2)?)?)?,
             3 => exemplars.push(content.bytes("TimeSeries", 3)?),
             4 => batch.histograms += 1,
             _ => {}
@@ -102,7 +102,17 @@ fn gathered(message: &[u8]) -> Result<Vec<u8>, WireError> {
     Ok(block)
 }
 
+/// Label fields of a series that may be looked into, in bytes: more than those of any series that can be
+/// stored, of which an empty one is two bytes and thirty decoded.
+const MAX_BLOCK_BYTES: usize = 4 * u16::MAX as usize;
+
 fn labels(block: &[u8]) -> Result<Result<Labels, String>, WireError> {
+    if block.len() > MAX_BLOCK_BYTES {
+        let len = block.len();
+        return Ok(Err(format!(
+            "labels of a series take {len} bytes; no series may have more than {MAX_BLOCK_BYTES}"
+        )));
+    }
     let mut pairs = Vec::with_capacity(16);
     let mut reader = Reader::new(block);
     while let Some((_, content)) = reader.next()? {

@@ -24,8 +24,14 @@ const MAX_LABELS_BYTES: usize = u16::MAX as usize;
 const MAX_REFS: usize = 2 * MAX_LABELS_BYTES;
 
 pub(super) fn decode(message: &[u8], intake: &Intake, batch: &mut Batch) -> Result<(), DecodeError> {
-    // The symbols may stand behind the series that use them.
-    let mut symbols = Vec::new();
+    // The symbols may stand behind the series that use them. An empty one is two bytes.
+    let mut count = 0;
+    let mut reader = Reader::new(message);
+    while let Some((field, _)) = reader.next()? {
+        count += usize::from(field == 4);
+    }
+    batch.room.grow(count * size_of::<&str>()).map_err(DecodeError::Room)?;
+    let mut symbols = Vec::with_capacity(count);
     let mut reader = Reader::new(message);
     while let Some((field, content)) = reader.next()? {
         if field == 4 {
@@ -71,7 +77,7 @@ fn series(
     while let Some((field, content)) = reader.next()? {
         match field {
             1 => push_refs(content, "TimeSeries", refs)?,
-            2 => batch.samples.push(sample(content.bytes("TimeSeries", 2)?)?),
+            2 => batch.push(sample(content.bytes("TimeSeries", 2)?)?)?,
             3 => batch.histograms += 1,
             4 => exemplars.push(content.bytes("TimeSeries", 4)?),
             5 => metadata = Some(content.bytes("TimeSeries", 5)?),

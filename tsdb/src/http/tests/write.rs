@@ -166,3 +166,24 @@ async fn reasons_do_not_repeat_all_that_was_sent() {
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert!(text.len() < 2000, "{}", text.len());
 }
+
+#[tokio::test]
+async fn empty_messages_take_the_memory_that_they_become() {
+    let remote_write = ReceiverConfig { max_in_flight_bytes: 1 << 20, ..ReceiverConfig::default() };
+    let server = Server::with(ApiConfig { remote_write, ..ApiConfig::default() });
+    let name = v1_series(&[("__name__", "m")], &[]);
+    let samples = v1_request(&[[name, [0x12, 0].repeat(100_000)].concat()]);
+    let (status, text, _) = server.write(&[], samples).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{text}");
+    assert!(text.contains("http.remote_write.max_in_flight_bytes"), "{text}");
+    let symbols = v2_request(&vec![""; 100_000], &[]);
+    let (status, text, _) = server.write(&V2, symbols).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{text}");
+    let labels = v1_request(&[[[0x0a, 0].repeat(200_000), v1_series(&[], &[(NOW_MS, 1.0)])].concat()]);
+    let (status, text, _) = server.write(&[], labels).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{text}");
+    assert!(text.contains("labels of a series take 400000 bytes"), "{text}");
+    // What has gone is there again.
+    let good = v1_request(&[v1_series(&[("__name__", "m")], &[(NOW_MS, 1.0)])]);
+    assert_eq!(server.write(&[], good).await.0, StatusCode::NO_CONTENT);
+}
