@@ -130,8 +130,9 @@ async fn a_long_symbol_is_not_copied_for_every_reference() {
     let server = Server::start();
     let long = "x".repeat(1 << 20);
     let (mut long_series, mut good) = (Vec::new(), Vec::new());
-    // References to the long symbol as name and value, 50,000 times: 50 GB as a label set.
-    put::bytes(&mut long_series, 1, &[1, 2].repeat(1).into_iter().chain([3; 100_000]).collect::<Vec<u8>>());
+    // References to the long symbol as name and value, 50,000 times: 100 GB as a label set.
+    let references: Vec<u8> = [1, 2].into_iter().chain([3; 100_000]).collect();
+    put::bytes(&mut long_series, 1, &references);
     put::bytes(&mut long_series, 2, &sample(NOW_MS, 1.0));
     let mut exemplar = Vec::new();
     put::bytes(&mut exemplar, 1, &[3; 100_000]);
