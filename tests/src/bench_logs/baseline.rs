@@ -101,8 +101,10 @@ fn size(files: &[PathBuf]) -> Result<u64> {
 }
 
 fn exists(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    found.is_ok_and(|status| status.success())
+    let mut command = Command::new(program);
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    // Not every one knows the flag.
+    command.status().is_ok()
 }
 
 /// Wall and CPU of a search over all files, which must find something.
