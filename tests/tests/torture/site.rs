@@ -92,6 +92,8 @@ impl Site {
                 left -= 1;
             }
         }
+        // Whoever rotated last, the writer goes on: the file that is written to is there.
+        self.lines()?;
         while self.turns_at.is_some() {
             tokio::time::sleep(Duration::from_millis(50)).await;
             self.lines()?;
