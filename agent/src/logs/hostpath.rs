@@ -43,32 +43,41 @@ pub(super) fn find(mounts: &[LogMount]) -> Vec<HostFile> {
         let mut files = Vec::new();
         collect(&mount.host_path, MAX_DEPTH, &mut left, &mut files);
         for (path, mtime_ms, inode) in files {
-            let Ok(below) = path.strip_prefix(&mount.host_path) else { continue };
-            let seen_as = if below.as_os_str().is_empty() {
-                mount.mount_path.clone()
-            } else {
-                mount.mount_path.join(below)
-            };
-            if mtime_ms < mount.started_ms.saturating_sub(SLACK_MS) || !is_log(&seen_as, &mount.patterns) {
+            if mtime_ms < mount.started_ms.saturating_sub(SLACK_MS) {
                 continue;
             }
             if found.get(&path).is_some_and(|(started_ms, _)| *started_ms > mount.started_ms) {
                 continue;
             }
-            let file = HostFile {
-                path: path.clone(),
-                volume: mount.host_path.clone(),
-                seen_as,
-                namespace: mount.namespace.clone(),
-                pod: mount.pod.clone(),
-                container: mount.container.clone(),
-                since_ms: mount.started_ms.saturating_sub(SLACK_MS),
-                inode,
-            };
-            found.insert(path, (mount.started_ms, file));
+            if let Some(file) = of_mount(mount, &path, inode) {
+                found.insert(path, (mount.started_ms, file));
+            }
         }
     }
     found.into_values().map(|(_, file)| file).collect()
+}
+
+/// The log file of a path that was one before, whether it is there now or not: its rotated files may be.
+pub(super) fn known(mounts: &[LogMount], path: &Path, inode: Inode) -> Option<HostFile> {
+    let files = mounts.iter().filter_map(|mount| Some((mount.started_ms, of_mount(mount, path, inode)?)));
+    files.max_by_key(|(started_ms, _)| *started_ms).map(|(_, file)| file)
+}
+
+/// What a path is to a mount; `None` when it is no log there.
+fn of_mount(mount: &LogMount, path: &Path, inode: Inode) -> Option<HostFile> {
+    let below = path.strip_prefix(&mount.host_path).ok()?;
+    let seen_as =
+        if below.as_os_str().is_empty() { mount.mount_path.clone() } else { mount.mount_path.join(below) };
+    is_log(&seen_as, &mount.patterns).then(|| HostFile {
+        path: path.to_owned(),
+        volume: mount.host_path.clone(),
+        seen_as,
+        namespace: mount.namespace.clone(),
+        pod: mount.pod.clone(),
+        container: mount.container.clone(),
+        since_ms: mount.started_ms.saturating_sub(SLACK_MS),
+        inode,
+    })
 }
 
 fn collect(path: &Path, depth: usize, left: &mut usize, files: &mut Vec<(PathBuf, i64, Inode)>) {

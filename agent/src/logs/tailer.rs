@@ -96,7 +96,7 @@ impl Tailer {
         self.find_containers(now_ms);
         self.find_docker(now_ms);
         let mut claimed: HashSet<Inode> = HashSet::new();
-        for file in hostpath::find(mounts) {
+        for file in hostpath::find(mounts).into_iter().chain(self.missing_files(mounts)) {
             claimed.insert(file.inode);
             self.take_file(file, now_ms);
         }
@@ -199,6 +199,18 @@ impl Tailer {
             let ledger = Ledger::of(&self.setup.metrics, namespace, pod, &container);
             self.add(key, files, labels, ledger, now_ms);
         }
+    }
+
+    /// Files on host paths of which the checkpoint knows and nothing else yet: after a rotation there may be
+    /// none of that name, while the rotated one is not read to its end.
+    fn missing_files(&self, mounts: &[LogMount]) -> Vec<HostFile> {
+        let keys = self.checkpoint.keys();
+        let unknown = keys.iter().filter(|key| !self.groups.contains_key(*key));
+        let files = unknown.filter_map(|key| {
+            let inode = self.checkpoint.group(key).first()?.inode;
+            hostpath::known(mounts, Path::new(key.strip_prefix("file/")?), inode)
+        });
+        files.collect()
     }
 
     fn take_file(&mut self, file: HostFile, now_ms: i64) {

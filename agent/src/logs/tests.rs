@@ -392,6 +392,33 @@ fn the_pod_that_writes_a_file_now_owns_its_lines() {
 }
 
 #[test]
+fn a_rotated_file_is_read_to_its_end_though_its_successor_is_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = dir.path().join("host");
+    fs::create_dir_all(&host).unwrap();
+    let mut bench = Bench::new(dir.path());
+    bench.mounts = vec![LogMount {
+        namespace: "default".to_owned(),
+        pod: "web".to_owned(),
+        container: "main".to_owned(),
+        host_path: host.clone(),
+        mount_path: "/var/app".into(),
+        patterns: Vec::new(),
+        started_ms: 1,
+    }];
+    append(&host.join("app.log"), "one\n");
+    bench.settle();
+    append(&host.join("app.log"), "two\n");
+    bench.kill(0);
+    fs::rename(host.join("app.log"), host.join("app.log.1")).unwrap();
+    bench.settle();
+    assert_eq!(bench.lines("file"), ["one", "two"]);
+    append(&host.join("app.log"), "three\n");
+    bench.settle();
+    assert_eq!(bench.lines("file"), ["one", "two", "three"]);
+}
+
+#[test]
 fn a_file_that_vanishes_unread_is_counted_as_lost() {
     let dir = tempfile::tempdir().unwrap();
     let container = dir.path().join("pods/default_web_u1/main");
