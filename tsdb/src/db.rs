@@ -133,6 +133,7 @@ impl Db {
     /// # Errors
     /// As [`Db::open`].
     pub fn open_watched(config: Config, progress: Arc<ReplayProgress>) -> Result<Self, Error> {
+        config.check().map_err(|(key, problem)| Error::BadInput(format!("tsdb.{key}: {problem}")))?;
         let retention = Retention::new(config.retention, &config.series_retention)?;
         let store = Store::open(&config)?;
         let core = Arc::new(Core {

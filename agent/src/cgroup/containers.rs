@@ -134,6 +134,10 @@ impl Containers {
         if changed || now_ms >= self.next_scan_ms {
             self.next_scan_ms = now_ms + RESCAN_MS;
             self.discover(now_ms, samples);
+            if self.known.is_empty() {
+                // The parent of all of them is not there yet, so nothing tells when it is made.
+                self.next_scan_ms = now_ms;
+            }
         }
         let generation = self.registry.generation();
         // Backwards: containers before their pods, which account for them.

@@ -104,6 +104,17 @@ impl Tree {
     }
 }
 
+#[tokio::test]
+async fn cgroups_are_found_though_the_parent_of_all_is_made_later() {
+    let tree = Tree::new();
+    let (mut containers, _) = containers(&tree.config);
+    let (watch, _changes) = Watch::new("test", &SelfMetrics::default()).unwrap();
+    containers.watched_by(watch);
+    assert!(round(&mut containers).is_empty());
+    tree.write("/kubepods", &[("memory.current", "1000\n")]);
+    assert!(!round(&mut containers).is_empty());
+}
+
 #[test]
 fn an_inner_cgroup_is_new_neither_at_first_nor_later() {
     let tree = Tree::new();
