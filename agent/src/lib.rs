@@ -37,6 +37,8 @@ mod sample;
 mod scrape;
 mod selfmetrics;
 mod spool;
+#[cfg(test)]
+mod test_authority;
 mod uplink;
 mod watch;
 

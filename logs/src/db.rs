@@ -82,7 +82,8 @@ impl Db {
     /// When the folder cannot be used, or a selector of `stream_retention` is none.
     pub fn open(config: Config) -> Result<Self, Error> {
         let retention = retention::Retention::new(&config);
-        let retention = retention.map_err(|reason| Error::Open { path: config.dir.clone(), reason })?;
+        let refused = |problem| Error::BadInput(format!("logs.stream_retention: {problem}"));
+        let retention = retention.map_err(refused)?;
         let store = Store::open(&config.dir)?;
         let (sealers, queues) = seal::Queues::new();
         let room = Arc::new(Semaphore::new((config.pending_bytes >> 10).max(1)));

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "http/push.rs"]
+mod push;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -94,19 +97,8 @@ async fn a_line_of_10_mb_is_cut_between_letters_and_the_others_are_whole() {
 #[tokio::test]
 async fn a_line_that_is_not_utf8_is_kept_as_bytes_and_shown_with_replacement() {
     let server = server(Config::default());
-    let field = |number: u8, bytes: &[u8]| [&[number << 3 | 2, bytes.len() as u8], bytes].concat();
-    let mut time = vec![8];
-    let mut left = (NOW / SECOND) as u64;
-    while left >= 0x80 {
-        time.push(left as u8 | 0x80);
-        left >>= 7;
-    }
-    time.push(left as u8);
-    let entry = [field(1, &time), field(2, b"caf\xe9 \xff")].concat();
-    let stream = [field(1, br#"{app="u"}"#), field(2, &entry)].concat();
-    let body = snap::raw::Encoder::new().compress_vec(&field(1, &stream)).unwrap();
-    let request = Request::post("/loki/api/v1/push").header("content-type", "application/x-protobuf");
-    assert_eq!(server.send(request.body(Body::from(body)).unwrap()).await.0, 204);
+    let body = push::body(r#"{app="u"}"#, NOW / SECOND, b"caf\xe9 \xff");
+    assert_eq!(server.send(push::request(body)).await.0, 204);
     for sealed in [false, true] {
         if sealed {
             server.db.seal_all().unwrap();

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "http/push.rs"]
+mod push;
+
 use std::io::Write;
 use std::sync::Arc;
 
@@ -146,36 +149,15 @@ async fn metric_queries_count_and_unwrap() {
 #[tokio::test]
 async fn snappy_protobuf_and_gzip_json_are_taken_and_bombs_are_not() {
     let server = server(false);
-    // PushRequest{streams: [{labels, entries: [{timestamp: {seconds}, line}]}]}, by hand.
-    let field = |number: u8, bytes: &[u8]| {
-        let mut out = vec![number << 3 | 2, bytes.len() as u8];
-        out.extend_from_slice(bytes);
-        out
-    };
-    let mut seconds = vec![8];
-    let mut left = NOW_S as u64;
-    while left >= 0x80 {
-        seconds.push(left as u8 | 0x80);
-        left >>= 7;
-    }
-    seconds.push(left as u8);
-    let entry = [field(1, &seconds), field(2, b"bad utf8 \xff here")].concat();
-    let stream = [field(1, br#"{app="proto"}"#), field(2, &entry)].concat();
-    let body = snap::raw::Encoder::new().compress_vec(&field(1, &stream)).unwrap();
-    let push = |body: Vec<u8>| {
-        Request::post("/loki/api/v1/push")
-            .header("content-type", "application/x-protobuf")
-            .body(Body::from(body))
-            .unwrap()
-    };
-    assert_eq!(server.send(push(body)).await, (StatusCode::NO_CONTENT, String::new()));
+    let body = push::body(r#"{app="proto"}"#, NOW_S, b"bad utf8 \xff here");
+    assert_eq!(server.send(push::request(body)).await, (StatusCode::NO_CONTENT, String::new()));
     let data = server.query("query_range", r#"{app="proto"}"#, &format!("&end={}", NOW + 1)).await;
     assert_eq!(data["result"][0]["values"][0][1], "bad utf8 \u{fffd} here");
 
     // A snappy block that claims a gigabyte.
-    let (status, text) = server.send(push(vec![0x80, 0x80, 0x80, 0x80, 0x04, 0, 0])).await;
+    let (status, text) = server.send(push::request(vec![0x80, 0x80, 0x80, 0x80, 0x04, 0, 0])).await;
     assert_eq!(status, 413, "{text}");
-    assert_eq!(server.send(push(b"not snappy at all".to_vec())).await.0, 400);
+    assert_eq!(server.send(push::request(b"not snappy at all".to_vec())).await.0, 400);
 
     let gzip = |bytes: &[u8]| {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());

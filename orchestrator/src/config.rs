@@ -115,6 +115,7 @@ impl Config {
         self.web.check()?;
         self.ingest.check()?;
         self.tsdb.check().map_err(|(key, problem)| ("tsdb", key, problem))?;
+        self.logs.check().map_err(|(key, problem)| ("logs", key, problem))?;
         decisions::check(self)
     }
 }

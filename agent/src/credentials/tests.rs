@@ -4,23 +4,20 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use binnacle_proto::identity::node_uri;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{CertificateParams, KeyPair, SanType};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::*;
+use crate::test_authority::Authority;
 
 /// A certificate for `node` with its key, and the authority's.
 fn identity(node: &str) -> (KeyPair, String, String) {
-    let authority = KeyPair::generate().unwrap();
+    let authority = Authority::new();
     let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority_pem = params.self_signed(&authority).unwrap().pem();
-    let key = KeyPair::generate().unwrap();
-    let mut node_params = CertificateParams::default();
-    node_params.subject_alt_names = vec![SanType::URI(node_uri(node).unwrap().try_into().unwrap())];
-    let certificate = node_params.signed_by(&key, &Issuer::new(params, authority)).unwrap().pem();
-    (key, certificate, authority_pem)
+    params.subject_alt_names = vec![SanType::URI(node_uri(node).unwrap().try_into().unwrap())];
+    let (certificate, key) = authority.issue(params);
+    (key, certificate, authority.pem)
 }
 
 #[test]

@@ -44,6 +44,8 @@ pub(super) struct Tls {
     key: PathBuf,
     client_ca: Option<PathBuf>,
     settings: ArcSwap<ServerConfig>,
+    /// What the files looked like before they were read: a change while that went on is seen as one.
+    seen: [Looks; 3],
     numbers: Numbers,
 }
 
@@ -61,6 +63,7 @@ impl Tls {
     pub(super) fn load(web: &Web, metrics: &SelfMetrics) -> Result<Option<Self>, Error> {
         let Some((cert, key)) = web.cert_file.clone().zip(web.key_file.clone()) else { return Ok(None) };
         let client_ca = web.client_ca_file.clone();
+        let seen = looks([Some(&cert), Some(&key), client_ca.as_ref()]);
         let (settings, expires_ms) = settings(&cert, &key, client_ca.as_deref())?;
         let numbers = Numbers {
             expiry: metrics.gauge("binnacle_agent_http_certificate_expiry_timestamp_seconds", &[]),
@@ -69,15 +72,15 @@ impl Tls {
         };
         numbers.expiry.set(expires_ms as f64 / 1000.0);
         let settings = ArcSwap::from_pointee(settings);
-        Ok(Some(Self { cert, key, client_ca, settings, numbers }))
+        Ok(Some(Self { cert, key, client_ca, settings, seen, numbers }))
     }
 
     /// Reads the files anew when they change, for ever. What cannot be used changes nothing.
     pub(super) async fn follow(&self) {
-        let mut seen = self.looks();
+        let mut seen = self.seen;
         loop {
             tokio::time::sleep(INTERVAL).await;
-            let looks = self.looks();
+            let looks = looks([Some(&self.cert), Some(&self.key), self.client_ca.as_ref()]);
             if looks == seen {
                 continue;
             }
@@ -95,13 +98,16 @@ impl Tls {
             }
         }
     }
+}
 
-    fn looks(&self) -> [Option<(SystemTime, u64)>; 3] {
-        [Some(&self.cert), Some(&self.key), self.client_ca.as_ref()].map(|file| {
-            let meta = fs::metadata(file?).ok()?;
-            Some((meta.modified().ok()?, meta.len()))
-        })
-    }
+/// When a file was written, and how long it is.
+type Looks = Option<(SystemTime, u64)>;
+
+fn looks(files: [Option<&PathBuf>; 3]) -> [Looks; 3] {
+    files.map(|file| {
+        let meta = fs::metadata(file?).ok()?;
+        Some((meta.modified().ok()?, meta.len()))
+    })
 }
 
 fn broken(path: &Path, problem: &dyn std::fmt::Display) -> Error {

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::ClientConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -15,52 +14,32 @@ use super::*;
 use crate::config::Web;
 use crate::sample::Series;
 use crate::selfmetrics::SelfMetrics;
+use crate::test_authority::Authority;
 
-struct Authority {
-    key: KeyPair,
-    params: CertificateParams,
-    pem: String,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { key, params, pem }
-    }
-
-    fn sign(&self) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &Issuer::from_params(&self.params, &self.key)).unwrap();
-        (certificate.pem(), key.serialize_pem())
-    }
-
-    /// Asks as one who trusts this authority.
-    async fn ask(&self, address: SocketAddr, shown: Option<&(String, String)>) -> std::io::Result<String> {
-        let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
-        let mut roots = RootCertStore::empty();
-        roots.add(der(&self.pem)).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let builder = builder.unwrap().with_root_certificates(roots);
-        let config = match shown {
-            None => builder.with_no_client_auth(),
-            Some((certificate, key)) => {
-                let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-                builder.with_client_auth_cert(vec![der(certificate)], key).unwrap()
-            }
-        };
-        let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
-        let stream = TcpStream::connect(address).await?;
-        let mut stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        Ok(answer)
-    }
+/// Asks as one who trusts `authority`.
+async fn ask(
+    authority: &Authority,
+    address: SocketAddr,
+    shown: Option<&(String, String)>,
+) -> std::io::Result<String> {
+    let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.unwrap().with_root_certificates(authority.roots());
+    let config = match shown {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+            builder.with_client_auth_cert(vec![der(certificate)], key).unwrap()
+        }
+    };
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    let stream = TcpStream::connect(address).await?;
+    let mut stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
 }
 
 struct Port {
@@ -85,19 +64,19 @@ async fn who_asks_must_show_a_certificate_when_there_is_an_authority_for_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
     let (ours, clients) = (Authority::new(), Authority::new());
-    let (certificate, key) = ours.sign();
+    let (certificate, key) = ours.sign("localhost");
     std::fs::write(path("cert.pem"), certificate).unwrap();
     std::fs::write(path("key.pem"), key).unwrap();
     std::fs::write(path("clients.pem"), &clients.pem).unwrap();
     let open = Web { cert_file: Some(path("cert.pem")), key_file: Some(path("key.pem")), ..Web::default() };
     let port_of_all = port(&open).await;
-    assert!(ours.ask(port_of_all.address, None).await.unwrap().ends_with("hello"));
-    assert!(clients.ask(port_of_all.address, None).await.is_err(), "not the authority of the port");
+    assert!(ask(&ours, port_of_all.address, None).await.unwrap().ends_with("hello"));
+    assert!(ask(&clients, port_of_all.address, None).await.is_err(), "not the authority of the port");
 
     let closed = port(&Web { client_ca_file: Some(path("clients.pem")), ..open }).await;
-    assert!(ours.ask(closed.address, None).await.is_err());
-    assert!(ours.ask(closed.address, Some(&ours.sign())).await.is_err());
-    assert!(ours.ask(closed.address, Some(&clients.sign())).await.unwrap().ends_with("hello"));
+    assert!(ask(&ours, closed.address, None).await.is_err());
+    assert!(ask(&ours, closed.address, Some(&ours.sign("localhost"))).await.is_err());
+    assert!(ask(&ours, closed.address, Some(&clients.sign("localhost"))).await.unwrap().ends_with("hello"));
     assert!(
         closed.metrics.render().contains("binnacle_agent_http_refused_total 2"),
         "{}",
@@ -114,10 +93,10 @@ async fn a_new_certificate_is_used_and_a_bad_one_is_not() {
         std::fs::write(&key, private).unwrap();
         std::fs::write(&cert, certificate).unwrap();
     };
-    write(first.sign());
+    write(first.sign("localhost"));
     let web = Web { cert_file: Some(cert.clone()), key_file: Some(key.clone()), ..Web::default() };
     let port = port(&web).await;
-    assert!(first.ask(port.address, None).await.is_ok());
+    assert!(ask(&first, port.address, None).await.is_ok());
     let later = |authority: &Authority| {
         let wanted = authority.pem.clone();
         let authority = Authority {
@@ -127,7 +106,7 @@ async fn a_new_certificate_is_used_and_a_bad_one_is_not() {
         };
         async move {
             for _ in 0..100 {
-                if authority.ask(port.address, None).await.is_ok() {
+                if ask(&authority, port.address, None).await.is_ok() {
                     return true;
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -135,13 +114,13 @@ async fn a_new_certificate_is_used_and_a_bad_one_is_not() {
             false
         }
     };
-    write(second.sign());
+    write(second.sign("localhost"));
     assert!(later(&second).await);
     std::fs::write(&cert, "rubbish").unwrap();
     while !port.metrics.render().contains("binnacle_agent_http_certificate_failures_total 1") {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(second.ask(port.address, None).await.is_ok(), "the old one stays in use");
+    assert!(ask(&second, port.address, None).await.is_ok(), "the old one stays in use");
 }
 
 #[tokio::test]
@@ -149,14 +128,14 @@ async fn neither_silence_nor_an_open_connection_holds_up_others_or_the_end() {
     let dir = tempfile::tempdir().unwrap();
     let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
     let ours = Authority::new();
-    let (certificate, private) = ours.sign();
+    let (certificate, private) = ours.sign("localhost");
     std::fs::write(&cert, certificate).unwrap();
     std::fs::write(&key, private).unwrap();
     for web in [Web::default(), Web { cert_file: Some(cert), key_file: Some(key), ..Web::default() }] {
         let port = port(&web).await;
         let mut silent = TcpStream::connect(port.address).await.unwrap();
         if web.cert_file.is_some() {
-            assert!(ours.ask(port.address, None).await.is_ok());
+            assert!(ask(&ours, port.address, None).await.is_ok());
         } else {
             // Half a request: it is never answered.
             silent.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();

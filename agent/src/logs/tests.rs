@@ -159,6 +159,19 @@ impl Bench {
     }
 }
 
+/// A pod's volume, whose files are logs.
+fn volume(host: &Path) -> LogMount {
+    LogMount {
+        namespace: "default".to_owned(),
+        pod: "web".to_owned(),
+        container: "main".to_owned(),
+        host_path: host.to_owned(),
+        mount_path: "/var/app".into(),
+        patterns: Vec::new(),
+        started_ms: 0,
+    }
+}
+
 fn cri(stream: &str, tag: &str, text: &str) -> String {
     let time = Timestamp::from_nanosecond(i128::from(clock::now_ns())).unwrap();
     format!("{} {stream} {tag} {text}\n", time.strftime("%Y-%m-%dT%H:%M:%S.%9fZ"))
@@ -212,15 +225,7 @@ fn torture(seed: u64, rotations: u64) {
     fs::create_dir_all(&host).unwrap();
     let (log, file) = (container.join("0.log"), host.join("app.log"));
     let mut bench = Bench::new(dir.path());
-    bench.mounts = vec![LogMount {
-        namespace: "default".to_owned(),
-        pod: "web".to_owned(),
-        container: "main".to_owned(),
-        host_path: host.clone(),
-        mount_path: "/var/app".into(),
-        patterns: Vec::new(),
-        started_ms: 0,
-    }];
+    bench.mounts = vec![volume(&host)];
     let mut random = Random(seed);
     let (mut out, mut err, mut raw) = (0u64, 0u64, 0u64);
     for n in 0..rotations {
@@ -369,15 +374,7 @@ fn the_pod_that_writes_a_file_now_owns_its_lines() {
     let dir = tempfile::tempdir().unwrap();
     let host = dir.path().join("host");
     fs::create_dir_all(&host).unwrap();
-    let mount = |pod: &str, started_ms| LogMount {
-        namespace: "default".to_owned(),
-        pod: pod.to_owned(),
-        container: "main".to_owned(),
-        host_path: host.clone(),
-        mount_path: "/var/app".into(),
-        patterns: Vec::new(),
-        started_ms,
-    };
+    let mount = |pod: &str, started_ms| LogMount { pod: pod.to_owned(), started_ms, ..volume(&host) };
     let mut bench = Bench::new(dir.path());
     bench.mounts = vec![mount("first", 1)];
     append(&host.join("app.log"), "one\n");
@@ -397,15 +394,7 @@ fn a_rotated_file_is_read_to_its_end_though_its_successor_is_not_there() {
     let host = dir.path().join("host");
     fs::create_dir_all(&host).unwrap();
     let mut bench = Bench::new(dir.path());
-    bench.mounts = vec![LogMount {
-        namespace: "default".to_owned(),
-        pod: "web".to_owned(),
-        container: "main".to_owned(),
-        host_path: host.clone(),
-        mount_path: "/var/app".into(),
-        patterns: Vec::new(),
-        started_ms: 1,
-    }];
+    bench.mounts = vec![volume(&host)];
     append(&host.join("app.log"), "one\n");
     bench.settle();
     append(&host.join("app.log"), "two\n");

@@ -15,6 +15,16 @@ pub(crate) struct Retention {
     rules: Vec<(Vec<Matcher>, i64)>,
 }
 
+impl Config {
+    /// Looks at what types cannot express, without opening anything.
+    ///
+    /// # Errors
+    /// The key of the section `[logs]`, and what is wrong with its value.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        Retention::new(self).map(drop).map_err(|problem| ("stream_retention", problem))
+    }
+}
+
 impl Retention {
     /// Reads the settings.
     ///
@@ -24,7 +34,7 @@ impl Retention {
         let mut rules = Vec::with_capacity(config.stream_retention.len());
         for rule in &config.stream_retention {
             let matchers = parse_matchers(&rule.selector)
-                .map_err(|err| format!("logs.stream_retention: selector {:?}: {err}", rule.selector))?;
+                .map_err(|err| format!("selector {:?}: {err}", rule.selector))?;
             rules.push((matchers, i64::from(rule.retention_hours) * HOUR_MS));
         }
         Ok(Self { default_ms: i64::from(config.retention_hours) * HOUR_MS, rules })

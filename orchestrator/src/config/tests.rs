@@ -41,6 +41,8 @@ fn retention_rules_are_looked_at_before_the_start() {
     let message = refused("[tsdb]\n[[tsdb.series_retention]]\nselector = \"up{\"\nretention = \"1d\"\n");
     assert!(message.starts_with("b.toml:2: tsdb.series_retention: "), "{message}");
     assert!(message.contains("selector \"up{\""), "{message}");
+    let message = refused("[logs]\nstream_retention = [{ selector = \"x\", retention_hours = 1 }]\n");
+    assert!(message.starts_with("b.toml:2: logs.stream_retention: selector \"x\""), "{message}");
 }
 
 #[test]

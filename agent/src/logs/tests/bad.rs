@@ -64,18 +64,6 @@ fn a_container_cannot_get_around_its_rate_with_many_files() {
     assert!((200_000..500_000).contains(&read), "{read} bytes in a second");
 }
 
-fn volume(host: &Path) -> LogMount {
-    LogMount {
-        namespace: "default".to_owned(),
-        pod: "web".to_owned(),
-        container: "main".to_owned(),
-        host_path: host.to_owned(),
-        mount_path: "/var/app".into(),
-        patterns: Vec::new(),
-        started_ms: 0,
-    }
-}
-
 #[test]
 fn ten_megabytes_in_one_line_become_one_record_and_the_rest_is_counted() {
     const LONG: usize = 10 << 20;

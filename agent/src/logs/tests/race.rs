@@ -41,15 +41,7 @@ fn rotations_between_two_looks_at_a_file_lose_nothing_and_bring_nothing_twice() 
     let host = dir.path().join("host");
     fs::create_dir_all(&host).unwrap();
     let mut bench = Bench::new(dir.path());
-    bench.mounts = vec![LogMount {
-        namespace: "default".to_owned(),
-        pod: "web".to_owned(),
-        container: "main".to_owned(),
-        host_path: host.clone(),
-        mount_path: "/var/app".into(),
-        patterns: Vec::new(),
-        started_ms: 0,
-    }];
+    bench.mounts = vec![volume(&host)];
     let mut random = Random(seed);
     let rotations = number("BINNACLE_ROTATIONS").unwrap_or(150);
     let writer = std::thread::spawn(move || write(&host.join("app.log"), &mut Random(seed ^ 1), rotations));

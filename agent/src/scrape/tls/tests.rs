@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::KeyPair;
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -12,36 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use super::super::client::{Client, Failure, Question};
 use super::super::room::Room;
 use super::*;
-
-struct Authority {
-    key: KeyPair,
-    params: CertificateParams,
-    pem: String,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { key, params, pem }
-    }
-
-    /// Certificate and key, PEM.
-    fn sign(&self, name: &str) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new([name.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &Issuer::from_params(&self.params, &self.key)).unwrap();
-        (certificate.pem(), key.serialize_pem())
-    }
-
-    fn roots(&self) -> RootCertStore {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap()).unwrap();
-        roots
-    }
-}
+use crate::test_authority::Authority;
 
 /// A target with this certificate; clients must show one of `clients`, if given. Answers every request on as
 /// many connections as come.
