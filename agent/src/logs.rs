@@ -23,6 +23,7 @@ mod hostpath;
 mod inside;
 mod join;
 mod ledger;
+mod marks;
 mod pattern;
 mod rate;
 mod root;

@@ -28,6 +28,9 @@ pub(super) struct Entry {
     /// Ends of lines after which a trace was ended by time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) cuts: Vec<u64>,
+    /// Ends of lines after which a trace went on in the next file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) joins: Vec<u64>,
 }
 
 /// The checkpoint file.
@@ -105,6 +108,7 @@ mod tests {
             size: 20,
             finished: false,
             cuts: vec![5],
+            joins: vec![6],
         };
         checkpoint.set("g", vec![entry.clone()]);
         checkpoint.save().unwrap();

@@ -3,8 +3,9 @@
 mod names;
 mod read;
 mod scan;
+mod spans;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use binnacle_proto::Labels;
@@ -14,9 +15,11 @@ use super::content::{Content, Inode, Print};
 use super::folder::Folder;
 use super::join::Joiner;
 use super::ledger::Ledger;
+use super::marks::Marks;
 use super::rate::Rate;
-use super::trace::{Cut, Traces};
+use super::trace::Traces;
 use crate::uplink::LogLines;
+use spans::Span;
 
 /// How long a rotated file is still watched after its successor is there: the writer may not have turned yet.
 const TURN_MS: i64 = 300;
@@ -79,21 +82,6 @@ struct Advance {
     tail: Print,
 }
 
-/// The part of a record that is in one file.
-#[derive(Debug)]
-struct Span {
-    file: u64,
-    begin: u64,
-    end: u64,
-}
-
-impl Span {
-    /// Whether who begins to read at `position` sees the record without its beginning.
-    fn splits(&self, file: u64, position: u64) -> bool {
-        self.file == file && self.begin < position && position < self.end
-    }
-}
-
 /// Files that follow one another.
 pub(super) struct Group {
     /// Name in the checkpoint.
@@ -106,8 +94,8 @@ pub(super) struct Group {
     tails: Vec<Tail>,
     finished: Vec<Entry>,
     joiner: Joiner,
-    /// Where traces were ended by time, behind what is stored.
-    cuts: BTreeSet<Cut>,
+    /// How traces were ended, behind what is stored.
+    marks: Marks,
     /// Records of several parts before which the checkpoint may have to stop.
     spans: Vec<Span>,
     /// Traces that wait for more; `None` when lines are not to be put together.
@@ -174,7 +162,7 @@ impl Group {
             tails: Vec::new(),
             finished: Vec::new(),
             joiner: Joiner::default(),
-            cuts: BTreeSet::new(),
+            marks: Marks::default(),
             spans: Vec::new(),
             traces: join_traces.then(Traces::default),
             rate: owner.rate,
@@ -200,7 +188,7 @@ impl Group {
     /// Takes up a file of the checkpoint; where it is now is for the next scan to find.
     fn detached(&mut self, entry: &Entry, now_ms: i64) {
         self.next_file += 1;
-        self.cuts.extend(entry.cuts.iter().map(|end| (self.next_file, *end)));
+        self.marks.restore(self.next_file, &entry.cuts, &entry.joins);
         self.tails.push(Tail {
             id: self.next_file,
             source: entry.source.clone(),
@@ -241,7 +229,7 @@ impl Group {
                 tail.stored = advance.offset;
                 tail.stored_tail = advance.tail;
                 self.advanced = true;
-                self.cuts.retain(|(file, end)| *file != advance.file || *end > advance.offset);
+                self.marks.forget_before(advance.file, advance.offset);
             }
         }
         self.retire();
@@ -256,17 +244,17 @@ impl Group {
         for tail in done {
             tracing::debug!(source = %tail.source, path = %tail.path.display(), offset = tail.offset, "log file is finished");
             self.advanced = true;
-            self.cuts.retain(|(file, _)| *file != tail.id);
-            self.spans.retain(|span| span.file != tail.id);
+            self.marks.forget_before(tail.id, u64::MAX);
             self.finished.push(Entry { finished: true, ..tail.entry() });
         }
+        self.forget_spans();
     }
 
     /// What the checkpoint should hold.
     pub(super) fn entries(&self) -> Vec<Entry> {
         let reading = self.tails.iter().map(|tail| {
-            let cuts = self.cuts.iter().filter(|(file, _)| *file == tail.id);
-            Entry { cuts: cuts.map(|(_, end)| *end).collect(), ..tail.entry() }
+            let (cuts, joins) = self.marks.of_file(tail.id);
+            Entry { cuts, joins, ..tail.entry() }
         });
         self.finished.iter().cloned().chain(reading).collect()
     }
@@ -275,9 +263,9 @@ impl Group {
         &self.key
     }
 
-    /// Whether something has to be saved before more may be sent: new files, and where traces are cut.
+    /// Whether something has to be saved before more may be sent: new files, and how traces were ended.
     pub(super) fn is_unsaved(&self) -> bool {
-        self.unsaved
+        self.unsaved || self.marks.is_unsaved()
     }
 
     /// Whether the checkpoint should be saved soon; asking takes note that it will be.
@@ -288,6 +276,7 @@ impl Group {
     /// The checkpoint was saved.
     pub(super) fn saved(&mut self) {
         self.unsaved = false;
+        self.marks.saved();
     }
 
     /// Whether nothing is left of it, neither on disk nor to be sent.
@@ -343,6 +332,7 @@ impl Group {
             tail.content = None;
             tail.drained = true;
         }
+        self.marks.forget_joins();
         self.retire();
     }
 
@@ -369,6 +359,7 @@ impl Tail {
             size: self.size,
             finished: false,
             cuts: Vec::new(),
+            joins: Vec::new(),
         }
     }
 

@@ -66,6 +66,8 @@ pub(super) struct Tailer {
     /// Whether something was taken out of the checkpoint.
     forgotten: bool,
     acked: Acked,
+    /// What was read and waits for the checkpoint to be saved.
+    ready: Vec<(LogLines, OnDurable)>,
     buffer: Vec<u8>,
     /// The group whose turn it is.
     turn: String,
@@ -85,6 +87,7 @@ impl Tailer {
             opened_ms: None,
             forgotten: false,
             acked: Acked::default(),
+            ready: Vec::new(),
             buffer: Vec::new(),
             turn: String::new(),
             full_said: false,
@@ -273,12 +276,24 @@ impl Tailer {
         Labels::from_pairs(pairs).unwrap_or_default()
     }
 
-    /// Reads on, a little of each group in turn. Nothing of a new file comes out before the checkpoint knows it.
+    /// Reads on, a little of each group in turn. Nothing comes out before the checkpoint knows its file, and how traces
+    /// in it were ended.
+    ///
+    /// # Errors
+    /// When the checkpoint cannot be saved: what was read waits.
     pub(super) fn read(&mut self, now_ns: i64) -> io::Result<Vec<(LogLines, OnDurable)>> {
         self.take_acks();
+        if self.ready.is_empty() {
+            self.ready = self.read_turn(now_ns);
+        }
         if self.groups.values().any(Group::is_unsaved) {
             self.save()?;
         }
+        Ok(std::mem::take(&mut self.ready))
+    }
+
+    /// Reads of the next group that has something new.
+    fn read_turn(&mut self, now_ns: i64) -> Vec<(LogLines, OnDurable)> {
         let after = (Bound::Excluded(self.turn.clone()), Bound::Unbounded);
         let until = (Bound::Unbounded, Bound::Included(self.turn.clone()));
         for range in [after, until] {
@@ -290,11 +305,11 @@ impl Tailer {
                 }
                 if !out.is_empty() {
                     self.turn.clone_from(key);
-                    return Ok(out);
+                    return out;
                 }
             }
         }
-        Ok(Vec::new())
+        Vec::new()
     }
 
     /// Moves the checkpoint over what was stored, in memory.

@@ -297,6 +297,11 @@ fn torture(seed: u64, rotations: u64) {
         }
         if random.below(4) == 0 {
             bench.kill(random.below(4) as usize);
+            if random.below(2) == 0 {
+                // Reading again takes its time.
+                bench.turn(random.below(2) as usize);
+                bench.now_ms += 1_500;
+            }
         }
         // At most two rotations pass before the tailer looks again.
         if n % 2 == 1 {

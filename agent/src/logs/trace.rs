@@ -1,14 +1,11 @@
 //! Puts the lines of a stack trace together: Java, .NET, JavaScript, Python, Go and Rust.
 //!
 //! Only a line that looks like the first of a trace is held back; all others pass at once. A trace ends with the first
-//! line that is not of it, when it is too long, or when nothing follows for a while; not with its file.
-//!
-//! Read again after a kill of the agent, lines must become the same records, or some would be stored twice. All ends but
-//! those by time follow from the lines; those by time are written down before the record is sent: see [`Cut`].
-
-use std::collections::BTreeSet;
+//! line that is not of it, when it is too long, or when nothing follows for a while; not with its file. What does not
+//! follow from the lines alone is written down: see [`Marks`].
 
 use super::join::MAX_LINE;
+use super::marks::{End, Marks};
 use crate::uplink::Line;
 
 /// How long a trace waits for its next line, in nanoseconds.
@@ -51,13 +48,10 @@ impl Held {
         now_ns - self.since_ns >= WAIT_NS || now_ns < self.since_ns
     }
 
-    fn end(&self) -> Cut {
+    fn end(&self) -> End {
         (self.whole.file, self.whole.line.end_offset)
     }
 }
-
-/// A line after which a trace was ended by time: its file, and where it ends there.
-pub(super) type Cut = (u64, u64);
 
 /// A whole line, or what lines became, and where its beginning was.
 #[derive(Debug)]
@@ -120,16 +114,19 @@ impl Traces {
         &mut self,
         slot: usize,
         whole: Whole,
-        cuts: &BTreeSet<Cut>,
+        marks: &mut Marks,
         now_ns: i64,
         out: &mut Vec<Whole>,
     ) -> bool {
         let held = &mut self.held[slot];
         if let Some(trace) = held {
             let len = trace.whole.line.line.len() + whole.line.line.len();
-            let fits = trace.lines < MAX_LINES && len < MAX_LINE && !cuts.contains(&trace.end());
+            let fits = trace.lines < MAX_LINES && len < MAX_LINE && !marks.is_cut(trace.end());
             if let Some(state) = goes_on(trace.state, &whole.line.line).filter(|_| fits) {
                 trace.state = state;
+                if trace.whole.file != whole.file {
+                    marks.join(trace.end());
+                }
                 trace.whole.append(whole);
                 trace.lines += 1;
                 trace.since_ns = now_ns;
@@ -144,15 +141,13 @@ impl Traces {
         false
     }
 
-    /// Ends of traces for which nothing came for long.
-    pub(super) fn expired(&self, now_ns: i64) -> Vec<Cut> {
-        self.held.iter().flatten().filter(|held| held.is_over(now_ns)).map(Held::end).collect()
-    }
-
-    /// Ends the traces of `file` for which nothing came for long, by stream.
-    pub(super) fn end_expired(&mut self, file: u64, now_ns: i64) -> [Option<Whole>; 2] {
-        let is_one = |held: &mut Held| held.whole.file == file && held.is_over(now_ns);
-        self.held.each_mut().map(|held| held.take_if(is_one).map(|held| held.whole))
+    /// Ends the traces for which nothing came for long, by stream, and marks where.
+    pub(super) fn end_expired(&mut self, now_ns: i64, marks: &mut Marks) -> [Option<Whole>; 2] {
+        self.held.each_mut().map(|held| {
+            let ended = held.take_if(|held| held.is_over(now_ns) && !marks.is_joined(held.end()))?;
+            marks.cut(ended.end());
+            Some(ended.whole)
+        })
     }
 
     /// From where on `file` has to be read again for what is held.
@@ -276,9 +271,9 @@ mod tests {
     fn joined(lines: &[&str]) -> Vec<String> {
         let (mut traces, mut out) = (Traces::default(), Vec::new());
         for (at, line) in lines.iter().enumerate() {
-            traces.take(0, whole(line, at as u64), &BTreeSet::new(), at as i64, &mut out);
+            traces.take(0, whole(line, at as u64), &mut Marks::default(), at as i64, &mut out);
         }
-        out.extend(traces.end_expired(1, i64::MAX).into_iter().flatten());
+        out.extend(traces.end_expired(i64::MAX, &mut Marks::default()).into_iter().flatten());
         out.into_iter().map(|whole| String::from_utf8(whole.line.line).unwrap()).collect()
     }
 
@@ -323,29 +318,30 @@ mod tests {
             "panic: ".trim(),
         ] {
             let (mut traces, mut out) = (Traces::default(), Vec::new());
-            traces.take(1, whole(line, 0), &BTreeSet::new(), 0, &mut out);
+            traces.take(1, whole(line, 0), &mut Marks::default(), 0, &mut out);
             assert!(out.len() == 1 && !traces.is_waiting(), "{line}");
         }
     }
 
     #[test]
     fn a_trace_ends_by_time_and_says_where_it_begins() {
-        let (mut traces, mut out, none) = (Traces::default(), Vec::new(), BTreeSet::new());
-        traces.take(0, whole("java.lang.Exception: x", 10), &none, 100, &mut out);
-        assert!(traces.take(0, whole("\tat a.b(C.java:1)", 40), &none, 200, &mut out));
+        let (mut traces, mut out, mut marks) = (Traces::default(), Vec::new(), Marks::default());
+        traces.take(0, whole("java.lang.Exception: x", 10), &mut marks, 100, &mut out);
+        assert!(traces.take(0, whole("\tat a.b(C.java:1)", 40), &mut marks, 200, &mut out));
         assert_eq!((traces.begun_in(1), traces.begun_in(2)), (Some(10), None));
-        assert!(traces.expired(200 + WAIT_NS - 1).is_empty());
-        assert_eq!(traces.expired(200 + WAIT_NS), [(1, 41)]);
-        let [stdout, stderr] = traces.end_expired(1, 200 + WAIT_NS);
+        assert!(traces.end_expired(200 + WAIT_NS - 1, &mut marks).iter().all(Option::is_none));
+        assert!(!marks.is_unsaved());
+        let [stdout, stderr] = traces.end_expired(200 + WAIT_NS, &mut marks);
         assert_eq!((stdout.unwrap().line.end_offset, stderr.is_none()), (41, true));
         assert!(out.is_empty() && !traces.is_waiting() && traces.begun_in(1).is_none());
+        assert!(marks.is_unsaved() && marks.is_cut((1, 41)));
     }
 
     #[test]
     fn a_trace_goes_on_in_the_next_file_and_ends_where_it_was_cut_before() {
-        let (mut traces, mut out) = (Traces::default(), Vec::new());
+        let (mut traces, mut out, mut marks) = (Traces::default(), Vec::new(), Marks::default());
         let in_file = |file, text: &str, at| Whole { file, begun: (file, at), ..whole(text, at) };
-        let cuts = BTreeSet::from([(2, 21)]);
+        marks.restore(2, &[21], &[]);
         let lines = [
             in_file(1, "java.lang.Exception: x", 90),
             in_file(2, "\tat a.b(C.java:1)", 0),
@@ -353,7 +349,7 @@ mod tests {
             in_file(2, "\tat a.b(C.java:3)", 40),
         ];
         for line in lines {
-            traces.take(0, line, &cuts, 0, &mut out);
+            traces.take(0, line, &mut marks, 0, &mut out);
             if out.is_empty() {
                 assert_eq!(traces.begun_in(1), Some(90));
             }
@@ -361,6 +357,10 @@ mod tests {
         assert_eq!(out.len(), 2, "after the cut nothing joins");
         assert_eq!((out[0].file, out[0].line.end_offset, out[0].begun), (2, 21, (1, 90)));
         assert_eq!((out[0].begun_in(2), out[0].joined, out[1].joined), (Some(0), true, false));
+        assert_eq!((marks.of_file(1), marks.of_file(2)), ((vec![], vec![91]), (vec![21], vec![])));
+        // Read again, time does not end it before the next file is there.
+        traces.take(0, in_file(1, "java.lang.Exception: x", 90), &mut marks, 0, &mut out);
+        assert!(traces.end_expired(2 * WAIT_NS, &mut marks).iter().all(Option::is_none));
     }
 
     #[test]

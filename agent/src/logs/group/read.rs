@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Advance, Format, Group, Span, Stored, TURN_MS, Tail, Unit};
+use super::{Advance, Format, Group, Stored, TURN_MS, Tail, Unit};
 use crate::logs::content::{Content, HEAD_BYTES, Print, TAIL_BYTES};
 use crate::logs::cri::{self, Piece, Stream};
 use crate::logs::docker;
@@ -15,9 +15,6 @@ const READ_BYTES: usize = 128 * 1024;
 
 /// Longest raw line that is kept, in bytes: what is put together is not longer, and a CRI line has a beginning.
 const MAX_RAW: usize = MAX_LINE + 256;
-
-/// Most records of several parts that are remembered one by one.
-const MAX_SPANS: usize = 1_000;
 
 /// How a look at a file ended.
 enum Look {
@@ -34,9 +31,6 @@ impl Group {
     pub(in crate::logs) fn read(&mut self, buffer: &mut Vec<u8>, now_ns: i64) -> Option<Unit> {
         buffer.resize(READ_BYTES, 0);
         let now_ms = now_ns / 1_000_000;
-        if self.cut_expired(now_ns) {
-            return None;
-        }
         if let Some(unit) = self.expired_traces(now_ns) {
             return Some(unit);
         }
@@ -185,7 +179,7 @@ impl Group {
     fn whole_line(&mut self, slot: usize, whole: Whole, now_ns: i64, lines: &mut [Vec<Whole>; 2]) {
         match &mut self.traces {
             Some(traces) => {
-                if traces.take(slot, whole, &self.cuts, now_ns, &mut lines[slot]) {
+                if traces.take(slot, whole, &mut self.marks, now_ns, &mut lines[slot]) {
                     self.ledger.joined.add(1);
                 }
             }
@@ -193,22 +187,11 @@ impl Group {
         }
     }
 
-    /// Takes note of where traces are about to be ended by time, so that they end there, too, when they are read again.
-    /// Returns whether that has to be saved first.
-    fn cut_expired(&mut self, now_ns: i64) -> bool {
-        let ends = self.traces.as_ref().map(|traces| traces.expired(now_ns)).unwrap_or_default();
-        for cut in &ends {
-            self.unsaved |= self.cuts.insert(*cut);
-        }
-        self.unsaved && !ends.is_empty()
-    }
-
     /// Traces for which nothing came for long.
     fn expired_traces(&mut self, now_ns: i64) -> Option<Unit> {
-        let traces = self.traces.as_mut()?;
-        let (file, _) = *traces.expired(now_ns).first()?;
-        let ended = traces.end_expired(file, now_ns).map(|whole| whole.into_iter().collect());
-        Some(self.unit(ended))
+        let ended = self.traces.as_mut()?.end_expired(now_ns, &mut self.marks);
+        let is_some = ended.iter().any(Option::is_some);
+        is_some.then(|| self.unit(ended.map(|whole| whole.into_iter().collect())))
     }
 
     /// Puts lines into blocks, and finds how far they let the checkpoint move.
@@ -245,18 +228,16 @@ impl Group {
         if blocks.is_empty() {
             return Unit { blocks, stored };
         }
-        for at in 0..self.tails.len() {
-            let whole = self.whole_up_to(at);
+        for (at, whole) in self.handed_out().into_iter().enumerate() {
             let tail = &mut self.tails[at];
             if whole > tail.promised {
                 let print =
                     if whole == tail.offset { Print::of(&tail.recent) } else { tail.print_before(whole) };
                 stored.advances.push(Advance { file: tail.id, offset: whole, tail: print });
                 tail.promised = whole;
-                let file = tail.id;
-                self.spans.retain(|span| span.file != file || span.end > whole);
             }
         }
+        self.forget_spans();
         Unit { blocks, stored }
     }
 
@@ -276,37 +257,6 @@ impl Group {
             end: whole.line.end_offset,
             lines: Vec::new(),
         })
-    }
-
-    /// A record of several parts that is not behind the checkpoint yet: reading must not begin within it.
-    fn note_span(&mut self, whole: &Whole) {
-        for file in std::iter::once(whole.begun.0).chain(whole.through.iter().copied()) {
-            let begin = whole.begun_in(file).unwrap_or_default();
-            let end = if file == whole.file { whole.line.end_offset } else { u64::MAX };
-            let is_full = self.spans.len() >= MAX_SPANS;
-            match self.spans.last_mut().filter(|_| is_full) {
-                // Taken for one with all between them: reading begins earlier then, which is never wrong.
-                Some(last) if last.file == file => {
-                    (last.begin, last.end) = (last.begin.min(begin), last.end.max(end));
-                }
-                _ => self.spans.push(Span { file, begin, end }),
-            }
-        }
-    }
-
-    /// Up to where all records of a file were handed out, and none of them goes on.
-    fn whole_up_to(&self, at: usize) -> u64 {
-        let tail = &self.tails[at];
-        let trace = self.traces.as_ref().and_then(|traces| traces.begun_in(tail.id));
-        let begun = [self.joiner.begun_in(tail.id), trace].into_iter().flatten().min();
-        let mut whole = begun.unwrap_or(tail.offset).min(tail.offset);
-        if whole == tail.offset {
-            return whole;
-        }
-        while let Some(span) = self.spans.iter().find(|span| span.splits(tail.id, whole)) {
-            whole = span.begin;
-        }
-        whole
     }
 
     /// A file has ended without a line end: what is there is the last line. A trace may go on in the next file.

@@ -196,6 +196,7 @@ impl Group {
             size: file.size,
             finished: false,
             cuts: Vec::new(),
+            joins: Vec::new(),
         };
         self.unsaved = true;
         self.reopen(&entry, file)
@@ -233,6 +234,7 @@ impl Group {
                     tracing::error!(path = %tail.path.display(), source = %tail.source, bytes = lost, "log bytes are lost");
                 }
                 tail.drained = true;
+                self.marks.forget_joins();
             }
         }
         self.retire();

@@ -75,3 +75,51 @@ fn a_trace_that_was_ended_by_time_just_before_a_kill_is_stored_once() {
         assert_eq!(bench.server.repeats, stored);
     }
 }
+
+#[test]
+fn a_trace_over_a_rotation_becomes_the_same_record_when_it_is_read_again_slowly() {
+    for stored in [0, usize::MAX] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = container(dir.path(), "web");
+        let mut bench = Bench::new(dir.path());
+        let write = |lines: &[&str]| lines.iter().for_each(|line| append(&log, &cri("stderr", "F", line)));
+        write(&TRACE[..2]);
+        bench.step(0);
+        fs::rename(&log, log.with_file_name("0.log.20260101-000000")).unwrap();
+        write(&[TRACE[2], "after"]);
+        for _ in 0..8 {
+            bench.step(0);
+        }
+        assert!(!bench.flight.is_empty(), "both files were read");
+        bench.kill(stored);
+        bench.step(0);
+        // The uplink is busy: the next file is not looked at before the trace has waited too long.
+        bench.now_ms += 5_000;
+        bench.settle();
+        assert_eq!(bench.lines("stderr"), [&TRACE.join("\n"), "after"]);
+    }
+}
+
+#[test]
+fn a_file_is_not_passed_before_the_records_that_go_on_in_it_are_behind_the_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = container(dir.path(), "web");
+    let mut bench = Bench::new(dir.path());
+    let write = |stream: &str, line: &str| append(&log, &cri(stream, "F", line));
+    // Of two traces at the end of the file one goes on in the next.
+    write("stderr", "java.lang.Error: held");
+    TRACE[..2].iter().for_each(|line| write("stdout", line));
+    bench.step(usize::MAX);
+    fs::rename(&log, log.with_file_name("0.log.20260101-000000")).unwrap();
+    write("stdout", TRACE[2]);
+    write("stdout", "after");
+    for _ in 0..6 {
+        bench.step(usize::MAX);
+    }
+    assert_eq!(bench.lines("stdout"), [&TRACE.join("\n"), "after"]);
+    assert!(bench.lines("stderr").is_empty(), "it still waits");
+    bench.kill(0);
+    bench.settle();
+    assert_eq!(bench.lines("stdout"), [&TRACE.join("\n"), "after"]);
+    assert_eq!(bench.lines("stderr"), ["java.lang.Error: held"]);
+}
