@@ -21,6 +21,8 @@ struct Server {
     /// By the label `stream`.
     lines: BTreeMap<String, Vec<String>>,
     labels: Vec<binnacle_proto::Labels>,
+    /// Source and end of each record: what a failure is understood by.
+    records: Vec<(String, u64, String)>,
     repeats: usize,
 }
 
@@ -39,10 +41,9 @@ impl Server {
                 self.repeats += 1;
                 continue;
             }
-            self.lines
-                .entry(stream.clone())
-                .or_default()
-                .push(String::from_utf8_lossy(&line.line).into_owned());
+            let text = String::from_utf8_lossy(&line.line).into_owned();
+            self.records.push((block.source.clone(), line.end_offset, text.clone()));
+            self.lines.entry(stream.clone()).or_default().push(text);
         }
         *end = (*end).max(block.end);
     }
@@ -152,6 +153,18 @@ impl Bench {
             self.step(usize::MAX);
         }
         assert!(self.tailer.is_idle() && self.flight.is_empty());
+    }
+
+    /// The records in which a number of a stream is, and those before and after them.
+    fn about(&self, stream: &str, number: u64) -> String {
+        let of_stream: Vec<_> =
+            self.server.records.iter().filter(|(source, ..)| source.ends_with(stream)).collect();
+        let has = |text: &str| {
+            text.lines().any(|line| line.rsplit_once("seq=").is_some_and(|(_, n)| n == number.to_string()))
+        };
+        let at = (0..of_stream.len()).filter(|at| has(&of_stream[*at].2));
+        at.map(|at| format!("{:#?}\n", &of_stream[at.saturating_sub(2)..(at + 3).min(of_stream.len())]))
+            .collect()
     }
 
     fn lines(&self, stream: &str) -> &[String] {
@@ -324,7 +337,8 @@ fn torture(seed: u64, rotations: u64) {
         let missing: Vec<u64> = expect.iter().filter(|n| seen.binary_search(n).is_err()).copied().collect();
         assert!(missing.is_empty(), "seed {seed}: {stream}: missing {missing:?} of {count}");
         let twice: Vec<u64> = seen.windows(2).filter(|two| two[0] == two[1]).map(|two| two[0]).collect();
-        assert!(twice.is_empty(), "seed {seed}: {stream}: twice {twice:?}");
+        let about = twice.first().map(|number| bench.about(stream, *number)).unwrap_or_default();
+        assert!(twice.is_empty(), "seed {seed}: {stream}: twice {twice:?}\n{about}");
         assert_eq!(seen.len(), expect.len(), "seed {seed}: {stream}");
     }
     assert!(bench.server.repeats > 0 || rotations < 100, "no repeat was sent: the kills had no effect");

@@ -91,7 +91,8 @@ impl Iterator for Lines {
     }
 }
 
-fn line(random: &mut Random, kind: usize) -> String {
+/// A line of a service: JSON, logfmt or an access log.
+pub fn line(random: &mut Random, kind: usize) -> String {
     let level = random.pick(&["info", "info", "info", "info", "warn", "error", "debug"]);
     let path = random.pick(&["/api/users", "/api/orders", "/healthz", "/static/app.js", "/api/cart"]);
     let status = [200, 200, 200, 200, 204, 404, 500][random.below(7)];

@@ -1,7 +1,8 @@
-//! `make bench-logs`: the log store beside files and grep, same machine, same lines.
+//! `make bench-logs`: the log store beside files and grep, same machine, same lines; and the agent that reads them.
 //!
 //! No other log store is in Debian: its package `loki` is a program for genetic linkage analysis.
 
+mod agent;
 mod baseline;
 mod data;
 mod load;
@@ -29,6 +30,15 @@ struct Args {
     /// Leave out files and grep.
     #[arg(long)]
     no_baseline: bool,
+    /// Lines that the agent finds when it comes.
+    #[arg(long, default_value_t = 2_000_000)]
+    agent_backlog: usize,
+    /// Lines a second that it reads afterwards.
+    #[arg(long, default_value_t = 10_000)]
+    agent_rate: usize,
+    /// For how many seconds.
+    #[arg(long, default_value_t = 30)]
+    agent_seconds: u64,
 }
 
 #[tokio::main]
@@ -46,5 +56,9 @@ async fn main() -> Result<()> {
         tokio::task::spawn_blocking(move || baseline::run(&shape)).await??
     };
     report::print(&numbers, &kept);
+    println!("\nmeasuring the agent …");
+    let flow =
+        agent::Flow { backlog: args.agent_backlog, rate: args.agent_rate, seconds: args.agent_seconds };
+    report::print_agent(&flow, &agent::run(&flow).await?);
     Ok(())
 }

@@ -102,7 +102,7 @@ pub async fn run(shape: &Shape, now_ns: i64, repeat: usize) -> Result<Numbers> {
 }
 
 /// A metric without labels.
-async fn metric(server: &Server, name: &str) -> Result<f64> {
+pub async fn metric(server: &Server, name: &str) -> Result<f64> {
     let http = http_client(Duration::from_secs(60), None)?;
     let text = http.get(format!("{}/metrics", server.http_url())).send().await?.text().await?;
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));

@@ -1,5 +1,6 @@
 //! The tables.
 
+use crate::agent;
 use crate::baseline::Kept;
 use crate::measure::Numbers;
 
@@ -51,4 +52,18 @@ pub fn print(numbers: &Numbers, kept: &[Kept]) {
             println!("{:<26} {:>12} {:>12} {:>14.0} {:>14.0}", "", "", "CPU (ms):", needle, levels);
         }
     }
+}
+
+pub fn print_agent(flow: &agent::Flow, numbers: &agent::Numbers) {
+    println!(
+        "backlog of {} lines: {:.0} lines per CPU-second of the agent, {:.0} lines/s wall, {:.1} MiB at most",
+        flow.backlog,
+        numbers.backlog_lines_a_cpu_second,
+        numbers.backlog_lines_a_second,
+        numbers.backlog_peak_mib
+    );
+    println!(
+        "{} lines/s for {} s: {:.3} cores, {:.1} MiB",
+        flow.rate, flow.seconds, numbers.steady_cores, numbers.steady_mib
+    );
 }

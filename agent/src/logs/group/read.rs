@@ -16,6 +16,9 @@ const READ_BYTES: usize = 128 * 1024;
 /// Longest raw line that is kept, in bytes: what is put together is not longer, and a CRI line has a beginning.
 const MAX_RAW: usize = MAX_LINE + 256;
 
+/// Most files that are held for a line in pieces that was begun in the oldest of them.
+const MAX_HELD: usize = 16;
+
 /// How a look at a file ended.
 enum Look {
     /// Something was read.
@@ -32,6 +35,13 @@ impl Group {
         buffer.resize(READ_BYTES, 0);
         let now_ms = now_ns / 1_000_000;
         if let Some(unit) = self.expired_traces(now_ns) {
+            return Some(unit);
+        }
+        if self.tails.iter().filter(|tail| tail.drained).count() > MAX_HELD
+            && let Some(unit) = self.give_up()
+        {
+            tracing::warn!(group = self.key, files = MAX_HELD, "a line in pieces without an end is ended");
+            self.ledger.malformed.add(1);
             return Some(unit);
         }
         if !self.rate.allows(now_ns) {
@@ -68,7 +78,7 @@ impl Group {
             self.retire();
             return self.read(buffer, now_ns);
         }
-        self.give_up()
+        if self.empty { self.give_up() } else { None }
     }
 
     fn look(&mut self, at: usize, buffer: &mut [u8], now_ns: i64) -> io::Result<Look> {
@@ -274,9 +284,9 @@ impl Group {
         Some(self.unit(lines))
     }
 
-    /// All files are gone and read: a line that was begun will not be ended by anybody.
+    /// Ends lines that were begun: all files are gone and nobody will, or too much waits for it.
     fn give_up(&mut self) -> Option<Unit> {
-        let last = self.tails.last().filter(|_| self.empty)?;
+        let last = self.tails.iter().rfind(|tail| tail.offset > 0)?;
         let (file, end) = (last.id, last.offset);
         let mut lines: [Vec<Whole>; 2] = Default::default();
         for (stream, whole) in self.joiner.give_up(file, end) {

@@ -1,4 +1,5 @@
-//! Records of several lines: reading begins before or behind each of them, in all files that it is in.
+//! Records of several lines: reading begins before or behind each of them, in all files that it is in, and never in a
+//! file before an older one is behind: what was begun there decides what becomes of the next line.
 
 use super::Group;
 use crate::logs::trace::Whole;
@@ -60,11 +61,15 @@ impl Group {
                 }
                 for part in &span.parts {
                     let Some(at) = self.tails.iter().position(|tail| tail.id == part.file) else { continue };
-                    if handed_out[at] > part.begin {
-                        handed_out[at] = part.begin;
-                        is_same = false;
-                    }
+                    is_same &= handed_out[at] <= part.begin;
+                    handed_out[at] = handed_out[at].min(part.begin);
                 }
+            }
+            let held = handed_out.iter().zip(&self.tails).position(|(to, tail)| *to < tail.offset);
+            let newer = held.map_or(self.tails.len(), |held| held + 1);
+            for (to, tail) in handed_out.iter_mut().zip(&self.tails).skip(newer) {
+                is_same &= *to <= tail.promised;
+                *to = (*to).min(tail.promised);
             }
             if is_same {
                 return handed_out;

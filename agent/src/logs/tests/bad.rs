@@ -124,3 +124,26 @@ fn a_volume_shows_nothing_of_the_node() {
     bench.settle();
     assert_eq!(bench.lines("file"), ["one"]);
 }
+
+#[test]
+fn a_line_whose_end_never_comes_holds_no_file_for_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = container(dir.path(), "web");
+    let mut bench = Bench::new(dir.path());
+    append(&log, &cri("stdout", "P", "begun"));
+    let files = 20;
+    for n in 0..files {
+        append(&log, &cri("stderr", "F", &format!("line {n}")));
+        fs::rename(&log, log.with_file_name(format!("0.log.20260101-{n:06}"))).unwrap();
+        for _ in 0..5 {
+            bench.step(usize::MAX);
+        }
+    }
+    append(&log, &cri("stderr", "F", "last"));
+    bench.settle();
+    assert_eq!(bench.lines("stdout"), ["begun"]);
+    assert_eq!(bench.lines("stderr").len(), files + 1);
+    bench.kill(0);
+    bench.settle();
+    assert_eq!(bench.server.repeats, 0, "all of it is behind the checkpoint");
+}
