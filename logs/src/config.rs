@@ -40,6 +40,9 @@ pub struct Config {
     pub open_bytes: usize,
     /// An open block is sealed at this age, in seconds, however small it is.
     pub max_open_seconds: u32,
+    /// Most bytes of the write-ahead family, compressed: beyond it, the streams that hold its oldest records are
+    /// sealed early. A start reads all of it.
+    pub wal_bytes: u64,
     /// Most bytes that wait to become durable; further appends wait for room.
     pub pending_bytes: usize,
     /// Disk space left alone, in bytes: with less free, appends fail until there is more.
@@ -80,6 +83,7 @@ impl Default for Config {
             block_bytes: 2 << 20,
             open_bytes: 256 << 20,
             max_open_seconds: 2 * 3600,
+            wal_bytes: 512 << 20,
             pending_bytes: 64 << 20,
             reserve_bytes: 64 << 20,
             zstd_level: 3,

@@ -10,6 +10,7 @@ mod recover;
 mod retention;
 mod seal;
 mod stats;
+mod trim;
 mod wal;
 
 use std::sync::Arc;
@@ -64,6 +65,8 @@ pub(crate) struct Shared {
     pub inserted_seq: AtomicU64,
     /// The write-ahead family was trimmed up to here.
     pub trimmed_seq: AtomicU64,
+    /// How large it is.
+    pub wal_size: Mutex<trim::WalSize>,
     sealers: seal::Queues,
 }
 
@@ -99,6 +102,7 @@ impl Db {
             inserting: Mutex::new(()),
             inserted_seq: AtomicU64::new(0),
             trimmed_seq: AtomicU64::new(0),
+            wal_size: Mutex::default(),
             sealers: sealers.clone(),
             config,
         });

@@ -134,7 +134,12 @@ impl Head {
     /// The first WAL sequence that this stream still needs.
     pub fn needs_wal_from(&self) -> Option<u64> {
         let sealing = self.sealing.first().map(|sealing| sealing.seqs.0);
-        sealing.or(self.open_seqs.map(|(first, _)| first))
+        sealing.or(self.open_from())
+    }
+
+    /// The WAL sequence of the open block's first record.
+    pub fn open_from(&self) -> Option<u64> {
+        self.open_seqs.map(|(first, _)| first)
     }
 
     /// Ends the open block, which then waits to be sealed. `false` when it has no records.

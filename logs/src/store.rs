@@ -58,6 +58,8 @@ impl Family {
 
 /// Largest write buffer of a family: RocksDB allocates its log beforehand for the largest of them.
 const BUFFER_BYTES: usize = 8 << 20;
+/// Most bytes of RocksDB's own log: enough for the buffers of the families that are written all the time.
+const LOG_BYTES: u64 = 96 << 20;
 /// Bytes allocated beforehand for RocksDB's list of its files.
 const MANIFEST_BYTES: usize = 64 << 10;
 
@@ -79,7 +81,7 @@ impl Store {
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_max_background_jobs(2);
-        options.set_max_total_wal_size(256 << 20);
+        options.set_max_total_wal_size(LOG_BYTES);
         options.set_manifest_preallocation_size(MANIFEST_BYTES);
         options.set_keep_log_file_num(2);
         options.set_max_log_file_size(4 << 20);
@@ -131,6 +133,13 @@ impl Store {
     /// Adds "remove all keys from `from` to before `to`" to a batch.
     pub fn remove_range(&self, batch: &mut Batch, family: Family, from: &[u8], to: &[u8]) {
         batch.0.delete_range_cf(self.family(family), from, to);
+    }
+
+    /// Removed keys from `from` to before `to` leave the disk, as far as they fill whole parts of files.
+    pub fn reclaim(&self, family: Family, from: &[u8], to: &[u8]) {
+        let mut options = rocksdb::CompactOptions::default();
+        options.set_exclusive_manual_compaction(false);
+        self.db.compact_range_cf_opt(self.family(family), Some(from), Some(to), &options);
     }
 
     /// Writes a batch; with `sync` it is on disk when this returns.

@@ -222,3 +222,43 @@ async fn concurrent_appends_are_all_there_after_a_restart() {
     assert_eq!(all.len(), 4000);
     assert!(db.stats().streams == 5 && all[17].starts_with("task 0 number 17 "));
 }
+
+#[tokio::test]
+async fn a_quiet_stream_does_not_hold_the_write_ahead_records_of_the_others() {
+    const LIMIT: u64 = 4 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let settings = || Config { wal_bytes: LIMIT, ..config(&dir) };
+    let db = Db::open(settings()).unwrap();
+    db.append(vec![block("quiet", vec![record(NOW, "held", 0)])], NOW_MS).await.unwrap();
+    let mut state = 1u64;
+    let mut noise = || -> String {
+        let digits = (0..16).map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            format!("{state:016x}")
+        });
+        digits.collect()
+    };
+    let mut count = 0;
+    for _ in 0..100 {
+        let records = (0..500).map(|i| record(NOW + count + i, &noise(), 0)).collect();
+        db.append(vec![block("loud", records)], NOW_MS).await.unwrap();
+        count += 500;
+    }
+    assert!(db.stats().wal_kept_bytes > LIMIT, "{:?}", db.stats());
+    for _ in 0..500 {
+        // Time alone seals nothing here.
+        db.maintain(NOW_MS).unwrap();
+        if db.stats().wal_kept_bytes <= LIMIT {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(db.stats().wal_kept_bytes <= LIMIT, "{:?}", db.stats());
+    db.close().unwrap();
+    drop(db);
+    let db = Db::open(settings()).unwrap();
+    assert!(db.stats().wal_kept_bytes <= LIMIT, "{:?}", db.stats());
+    assert_eq!(lines(&db, r#"{app="quiet"}"#), ["held"]);
+    let all = lines(&db, r#"{app="loud"} |= "000""#).len();
+    assert!(all > 0 && all < count as usize);
+}

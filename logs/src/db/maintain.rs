@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use super::recover::NEXT_ID;
-use super::seal;
-use super::{Db, Shared};
+use super::{Db, Shared, seal, trim};
 use crate::Error;
 use crate::store::{Batch, BlockMeta, Family};
 use crate::streams::Stream;
@@ -41,7 +40,8 @@ impl Db {
                 seal::start(shared, stream);
             }
         }
-        trim_wal(shared, &streams)?;
+        trim::seal_holders(shared, &streams);
+        trim::trim(shared, &streams)?;
         retain(shared, &streams, now_ms)?;
         forget(shared)?;
         if now_ms - state.positions_ms >= POSITIONS_EVERY_MS {
@@ -68,25 +68,6 @@ impl Db {
         }
         Ok(())
     }
-}
-
-/// Removes write-ahead records that no open block needs.
-fn trim_wal(shared: &Shared, streams: &[Arc<Stream>]) -> Result<(), Error> {
-    // Read before the heads: whatever is inserted later stays.
-    let mut low = shared.inserted_seq.load(Acquire) + 1;
-    for stream in shared.streams.read().iter().chain(streams) {
-        if let Some(needed) = stream.head.lock().needs_wal_from() {
-            low = low.min(needed);
-        }
-    }
-    if shared.trimmed_seq.load(Relaxed) >= low {
-        return Ok(());
-    }
-    let mut batch = Batch::default();
-    shared.store.remove_range(&mut batch, Family::Wal, &0u64.to_be_bytes(), &low.to_be_bytes());
-    shared.store.write(batch, false)?;
-    shared.trimmed_seq.store(low, Relaxed);
-    Ok(())
 }
 
 /// Removes blocks all of whose records are past the retention.

@@ -30,6 +30,7 @@ pub(super) fn replay(shared: &Arc<Shared>) -> Result<u64, Error> {
         };
         let seq = u64::from_be_bytes(key.try_into().map_err(|_| damaged("its key is not a sequence"))?);
         last_seq = last_seq.max(seq);
+        shared.wal_size.lock().add(seq, value.len() as u64);
         let mut touched: Vec<Arc<Stream>> = Vec::new();
         wal::decode(value, |id, positioned, records| {
             let Some(stream) = shared.streams.read().by_id(id).cloned() else {
@@ -52,6 +53,7 @@ pub(super) fn replay(shared: &Arc<Shared>) -> Result<u64, Error> {
     if lost > 0 {
         tracing::info!(records = lost, "write-ahead records of forgotten streams were skipped");
     }
+    shared.counters.wal_kept_bytes.store(shared.wal_size.lock().kept(), Relaxed);
     shared.inserted_seq.store(last_seq, Relaxed);
     Ok(last_seq + 1)
 }

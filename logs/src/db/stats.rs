@@ -70,6 +70,8 @@ counters! {
     failed_commits: "counter" "binnacle_logs_failed_commits_total",
     /// Bytes written to the write-ahead family.
     wal_bytes: "counter" "binnacle_logs_wal_bytes_total",
+    /// Bytes in the write-ahead family that some open block needs, to a mebibyte.
+    wal_kept_bytes: "gauge" "binnacle_logs_wal_kept_bytes",
     /// Blocks sealed.
     sealed_blocks: "counter" "binnacle_logs_sealed_blocks_total",
     /// Blocks removed by retention.
