@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
 
+use crate::stage::NODES;
 use binnacle_tests::client::Client;
 
 /// Pods that appear within so many seconds were placed together: until their load shows in the series,
@@ -43,30 +44,37 @@ impl Check {
                 _ => groups.push((*at_s, vec![node])),
             }
         }
-        let (mut right, mut told) = (0, Vec::new());
+        let (mut right, mut told, mut equal) = (0, Vec::new(), Vec::new());
         // The first group is the first start: nothing ran yet that could have told the nodes apart.
         for (at_s, nodes) in groups.iter().skip(1) {
-            let load = r#"rate(container_cpu_usage_seconds_total{id="/"}[15s])"#;
-            let mut loads = client.query(load, Some(at_s - SEEN_AFTER)).await?;
-            loads.sort_by(|a, b| a.value.total_cmp(&b.value));
-            let [least, .., most] = loads.as_slice() else { continue };
-            if most.value - least.value < EQUAL {
+            // Short: the load has risen only just before it is answered by more replicas.
+            let load = r#"rate(container_cpu_usage_seconds_total{id="/"}[5s])"#;
+            let found = client.query(load, Some(at_s - SEEN_AFTER)).await?;
+            // A node on which no pod has run yet has no cgroup of pods: no series, and no load.
+            let load_of = |node: &str| {
+                let of_node =
+                    found.iter().find(|sample| sample.labels.get("node").is_some_and(|n| n == node));
+                of_node.map_or(0.0, |sample| sample.value)
+            };
+            let mut loads = NODES.map(|node| (load_of(node), node));
+            loads.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let [(least, least_name), .., (most, _)] = loads;
+            if most - least < EQUAL {
+                equal.push(format!("{least:.2} cores against {most:.2}"));
                 continue;
             }
-            let least_name = least.labels.get("node").cloned().unwrap_or_default();
             told.push(format!(
-                "{} of {} to {least_name} ({:.2} cores against {:.2})",
+                "{} of {} to {least_name} ({least:.2} cores against {most:.2})",
                 nodes.iter().filter(|node| **node == least_name).count(),
                 nodes.len(),
-                least.value,
-                most.value
             ));
-            right += usize::from(nodes.contains(&least_name.as_str()));
+            right += usize::from(nodes.contains(&least_name));
         }
         let added = groups.len().saturating_sub(1);
         ensure!(
             !told.is_empty(),
-            "replicas were added {added} times, never while the nodes' loads differed by {EQUAL} cores"
+            "replicas were added {added} times, never while the nodes' loads differed by {EQUAL} cores: {}",
+            equal.join("; ")
         );
         ensure!(right == told.len(), "{right} of {} times: {}", told.len(), told.join("; "));
         Ok(told.join("; "))
