@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::content::{Inode, Print};
+use super::hostpath::HostFile;
 use crate::durable;
 
 /// What is known of one file.
@@ -40,6 +41,9 @@ struct Saved {
     generation: u64,
     /// By group of files.
     groups: BTreeMap<String, Vec<Entry>>,
+    /// Whose the files on host paths are, by group: their pods may end while no agent is there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    host_files: BTreeMap<String, HostFile>,
 }
 
 /// The checkpoint file, and where it is.
@@ -78,9 +82,20 @@ impl Checkpoint {
     pub(super) fn set(&mut self, key: &str, entries: Vec<Entry>) {
         if entries.is_empty() {
             self.saved.groups.remove(key);
+            self.saved.host_files.remove(key);
         } else {
             self.saved.groups.insert(key.to_owned(), entries);
         }
+    }
+
+    /// Whose the files of a group on a host path are.
+    pub(super) fn host_file(&self, key: &str) -> Option<&HostFile> {
+        self.saved.host_files.get(key)
+    }
+
+    /// Notes whose they are.
+    pub(super) fn set_host_file(&mut self, key: &str, file: HostFile) {
+        self.saved.host_files.insert(key.to_owned(), file);
     }
 
     /// Makes it durable: whole or not at all.

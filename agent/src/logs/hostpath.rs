@@ -5,6 +5,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::content::Inode;
 use super::pattern::matches;
 use crate::pods::LogMount;
@@ -19,7 +21,7 @@ const MAX_ENTRIES: usize = 2000;
 pub(super) const SLACK_MS: i64 = 1000;
 
 /// A log file of a container.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct HostFile {
     pub(super) path: PathBuf,
     /// The volume that it is in; the file itself, if that is all that is mounted.

@@ -205,13 +205,14 @@ impl Tailer {
     }
 
     /// Files on host paths of which the checkpoint knows and nothing else yet: after a rotation there may be
-    /// none of that name, while the rotated one is not read to its end.
+    /// none of that name, while the rotated one is not read to its end; and their pod may have ended.
     fn missing_files(&self, mounts: &[LogMount]) -> Vec<HostFile> {
         let keys = self.checkpoint.keys();
         let unknown = keys.iter().filter(|key| !self.groups.contains_key(*key));
         let files = unknown.filter_map(|key| {
+            let path = Path::new(key.strip_prefix("file/")?);
             let inode = self.checkpoint.group(key).first()?.inode;
-            hostpath::known(mounts, Path::new(key.strip_prefix("file/")?), inode)
+            hostpath::known(mounts, path, inode).or_else(|| self.checkpoint.host_file(key).cloned())
         });
         files.collect()
     }
@@ -229,6 +230,7 @@ impl Tailer {
         let ledger = Ledger::of(&self.setup.metrics, &file.namespace, &file.pod, &file.container);
         if let Some(group) = self.groups.get_mut(&key) {
             group.relabel(labels, ledger);
+            self.checkpoint.set_host_file(&key, file);
             return;
         }
         let name = name.to_string_lossy().into_owned();
@@ -243,6 +245,7 @@ impl Tailer {
             false => Folder::below(Arc::new(Root::of_volume(file.volume.clone())), dir.to_owned()),
         };
         let files = Files { format: Format::Raw, folder, base: Some(name), since_ms: file.since_ms };
+        self.checkpoint.set_host_file(&key, file);
         self.add(key, files, labels, ledger, now_ms);
     }
 

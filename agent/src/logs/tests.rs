@@ -1,4 +1,5 @@
 mod bad;
+mod hostpath;
 mod inside;
 mod race;
 mod traces;
