@@ -80,7 +80,7 @@ bench-agent: build ## The agent on a node with 100 containers, beside node_expor
 	@$(BIN)/binnacle-bench-agent $(BENCH)
 
 .PHONY: bench-logs
-bench-logs: build ## The log store beside grep and zstd; BENCH="--megabytes 5000" for the design's size
+bench-logs: build ## The log store beside grep and zstd, and the agent; BENCH="--megabytes 5000" for the design's size
 	@$(BIN)/binnacle-bench-logs $(BENCH)
 
 .PHONY: check
