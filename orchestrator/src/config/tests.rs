@@ -46,6 +46,12 @@ fn retention_rules_are_looked_at_before_the_start() {
 }
 
 #[test]
+fn a_limit_of_write_ahead_records_that_would_seal_all_the_time_is_refused() {
+    let message = refused("[logs]\nwal_bytes = 5\n");
+    assert_eq!(message, "b.toml:2: logs.wal_bytes: 5 is less than 16777216");
+}
+
+#[test]
 fn unknown_key_names_file_line_and_field() {
     let message = refused("[server]\n\nhtpp = \"x\"\n");
     assert!(message.starts_with("b.toml:3: server.htpp: unknown field `htpp`"), "{message}");
