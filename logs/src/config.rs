@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::db::Retention;
+
 /// Settings of the log store; the section `[logs]` of the server's config file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -53,6 +55,22 @@ pub struct Config {
     pub derive_service_name: bool,
     /// Limits of queries.
     pub query: Limits,
+}
+
+/// The write-ahead records of one busy moment: a smaller limit would seal tiny blocks all the time.
+const MIN_WAL_BYTES: u64 = 16 << 20;
+
+impl Config {
+    /// Looks at what types cannot express, without opening anything.
+    ///
+    /// # Errors
+    /// The key of the section `[logs]`, and what is wrong with its value.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        if self.wal_bytes < MIN_WAL_BYTES {
+            return Err(("wal_bytes", format!("{} is less than {MIN_WAL_BYTES}", self.wal_bytes)));
+        }
+        Retention::new(self).map(drop).map_err(|problem| ("stream_retention", problem))
+    }
 }
 
 /// How long the records of some streams are kept.

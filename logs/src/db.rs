@@ -23,6 +23,7 @@ pub(crate) use append::join_blocks;
 pub(crate) use commit::Committed;
 pub(crate) use rate::Bucket;
 pub(crate) use read::{Part, PartData, Selection};
+pub(crate) use retention::Retention;
 pub(crate) use stats::Counters;
 pub use stats::Stats;
 pub(crate) use wal::decode as decode_wal;

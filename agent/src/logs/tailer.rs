@@ -212,7 +212,8 @@ impl Tailer {
         let files = unknown.filter_map(|key| {
             let path = Path::new(key.strip_prefix("file/")?);
             let inode = self.checkpoint.group(key).first()?.inode;
-            hostpath::known(mounts, path, inode).or_else(|| self.checkpoint.host_file(key).cloned())
+            let of_ended = || self.checkpoint.host_file(key).map(|file| HostFile { inode, ..file.clone() });
+            hostpath::known(mounts, path, inode).or_else(of_ended)
         });
         files.collect()
     }

@@ -116,6 +116,14 @@ impl Bench {
         }
     }
 
+    /// With a pod that has a volume.
+    fn with_volume(dir: &Path) -> (Self, PathBuf) {
+        let host = host(dir);
+        let mut bench = Self::new(dir);
+        bench.mounts = vec![volume(&host)];
+        (bench, host)
+    }
+
     /// 100 ms pass, or what the files' own times say; `store` of what is in flight is stored.
     fn step(&mut self, store: usize) {
         self.now_ms = (self.now_ms + 100).max(clock::now_ms());
@@ -171,6 +179,13 @@ impl Bench {
     fn lines(&self, stream: &str) -> &[String] {
         self.server.lines.get(stream).map_or(&[], Vec::as_slice)
     }
+}
+
+/// The folder of a volume.
+fn host(dir: &Path) -> PathBuf {
+    let host = dir.join("host");
+    fs::create_dir_all(&host).unwrap();
+    host
 }
 
 /// A pod's volume, whose files are logs.
@@ -234,12 +249,9 @@ fn rotate(path: &Path, random: &mut Random, n: u64) {
 fn torture(seed: u64, rotations: u64) {
     let dir = tempfile::tempdir().unwrap();
     let container = dir.path().join("pods/default_web_u1/main");
-    let host = dir.path().join("host");
     fs::create_dir_all(&container).unwrap();
-    fs::create_dir_all(&host).unwrap();
+    let (mut bench, host) = Bench::with_volume(dir.path());
     let (log, file) = (container.join("0.log"), host.join("app.log"));
-    let mut bench = Bench::new(dir.path());
-    bench.mounts = vec![volume(&host)];
     let mut random = Random(seed);
     let (mut out, mut err, mut raw) = (0u64, 0u64, 0u64);
     for n in 0..rotations {
@@ -387,44 +399,6 @@ fn streams_carry_the_labels_of_their_container() {
         ),
         "{text}"
     );
-}
-
-#[test]
-fn the_pod_that_writes_a_file_now_owns_its_lines() {
-    let dir = tempfile::tempdir().unwrap();
-    let host = dir.path().join("host");
-    fs::create_dir_all(&host).unwrap();
-    let mount = |pod: &str, started_ms| LogMount { pod: pod.to_owned(), started_ms, ..volume(&host) };
-    let mut bench = Bench::new(dir.path());
-    bench.mounts = vec![mount("first", 1)];
-    append(&host.join("app.log"), "one\n");
-    bench.settle();
-    bench.mounts = vec![mount("first", 1), mount("second", 2)];
-    append(&host.join("app.log"), "two\n");
-    bench.settle();
-    assert_eq!(bench.lines("file"), ["one", "two"]);
-    let pods: Vec<_> = bench.server.labels.iter().filter_map(|labels| labels.get("pod")).collect();
-    assert_eq!(pods, ["first", "second"]);
-    assert_eq!(bench.server.labels[0].get("filename"), Some("/var/app/app.log"));
-}
-
-#[test]
-fn a_rotated_file_is_read_to_its_end_though_its_successor_is_not_there() {
-    let dir = tempfile::tempdir().unwrap();
-    let host = dir.path().join("host");
-    fs::create_dir_all(&host).unwrap();
-    let mut bench = Bench::new(dir.path());
-    bench.mounts = vec![volume(&host)];
-    append(&host.join("app.log"), "one\n");
-    bench.settle();
-    append(&host.join("app.log"), "two\n");
-    bench.kill(0);
-    fs::rename(host.join("app.log"), host.join("app.log.1")).unwrap();
-    bench.settle();
-    assert_eq!(bench.lines("file"), ["one", "two"]);
-    append(&host.join("app.log"), "three\n");
-    bench.settle();
-    assert_eq!(bench.lines("file"), ["one", "two", "three"]);
 }
 
 #[test]

@@ -197,9 +197,7 @@ impl Committer {
         if !batch.is_empty() {
             shared.counters.wal_bytes.fetch_add(batch.size() as u64, Relaxed);
             shared.store.write(batch, true).map_err(unavailable)?;
-            let mut size = shared.wal_size.lock();
-            size.add(self.seq, value.len() as u64);
-            shared.counters.wal_kept_bytes.store(size.kept(), Relaxed);
+            shared.wal_size.lock().add(self.seq, value.len() as u64);
         }
         shared.counters.commits.fetch_add(1, Relaxed);
         for stream in new_streams {

@@ -53,7 +53,6 @@ pub(super) fn replay(shared: &Arc<Shared>) -> Result<u64, Error> {
     if lost > 0 {
         tracing::info!(records = lost, "write-ahead records of forgotten streams were skipped");
     }
-    shared.counters.wal_kept_bytes.store(shared.wal_size.lock().kept(), Relaxed);
     shared.inserted_seq.store(last_seq, Relaxed);
     Ok(last_seq + 1)
 }

@@ -9,26 +9,10 @@ use crate::streams::Stream;
 /// Milliseconds of an hour.
 const HOUR_MS: i64 = 3_600_000;
 
-/// The write-ahead records of one busy moment: a smaller limit would seal tiny blocks all the time.
-const MIN_WAL_BYTES: u64 = 16 << 20;
-
 /// The settings, with their selectors read.
 pub(crate) struct Retention {
     default_ms: i64,
     rules: Vec<(Vec<Matcher>, i64)>,
-}
-
-impl Config {
-    /// Looks at what types cannot express, without opening anything.
-    ///
-    /// # Errors
-    /// The key of the section `[logs]`, and what is wrong with its value.
-    pub fn check(&self) -> Result<(), (&'static str, String)> {
-        if self.wal_bytes < MIN_WAL_BYTES {
-            return Err(("wal_bytes", format!("{} is less than {MIN_WAL_BYTES}", self.wal_bytes)));
-        }
-        Retention::new(self).map(drop).map_err(|problem| ("stream_retention", problem))
-    }
 }
 
 impl Retention {

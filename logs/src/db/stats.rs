@@ -23,6 +23,8 @@ macro_rules! counters {
             pub streams: u64,
             /// Bytes of sealed blocks with their filters on disk.
             pub disk_bytes: u64,
+            /// Bytes in the write-ahead family that some open block needs, to a mebibyte.
+            pub wal_kept_bytes: u64,
         }
 
         impl Counters {
@@ -35,7 +37,8 @@ macro_rules! counters {
             fn rows(&self) -> Vec<(&'static str, &'static str, u64)> {
                 vec![$(($metric, $kind, self.$field),)*
                     ("binnacle_logs_streams", "gauge", self.streams),
-                    ("binnacle_logs_disk_bytes", "gauge", self.disk_bytes)]
+                    ("binnacle_logs_disk_bytes", "gauge", self.disk_bytes),
+                    ("binnacle_logs_wal_kept_bytes", "gauge", self.wal_kept_bytes)]
             }
         }
     };
@@ -70,8 +73,6 @@ counters! {
     failed_commits: "counter" "binnacle_logs_failed_commits_total",
     /// Bytes written to the write-ahead family.
     wal_bytes: "counter" "binnacle_logs_wal_bytes_total",
-    /// Bytes in the write-ahead family that some open block needs, to a mebibyte.
-    wal_kept_bytes: "gauge" "binnacle_logs_wal_kept_bytes",
     /// Blocks sealed.
     sealed_blocks: "counter" "binnacle_logs_sealed_blocks_total",
     /// Blocks removed by retention.
@@ -107,6 +108,7 @@ impl Db {
         Stats {
             streams: self.shared.streams.read().len() as u64,
             disk_bytes: store.disk_bytes(Family::Data) + store.disk_bytes(Family::Filters),
+            wal_kept_bytes: self.shared.wal_size.lock().kept(),
             ..self.shared.counters.stats()
         }
     }

@@ -85,7 +85,6 @@ pub(super) fn trim(shared: &Shared, streams: &[Arc<Stream>]) -> Result<(), Error
     let is_much = {
         let mut size = shared.wal_size.lock();
         size.remove_before(low);
-        shared.counters.wal_kept_bytes.store(size.kept(), Relaxed);
         size.take_reclaimable()
     };
     if is_much {

@@ -17,6 +17,8 @@ use crate::measure::metric;
 /// A line in its file, time and line feed included.
 const LINE_BYTES: usize = 216;
 const CONTAINERS: usize = 10;
+/// What the store counts.
+const RECORDS: &str = "binnacle_logs_records_total";
 /// How often the steady writer writes.
 const STEP: Duration = Duration::from_millis(100);
 /// How long the last line may be on its way.
@@ -95,8 +97,6 @@ pub async fn run(flow: &Flow) -> Result<Numbers> {
         steady_mib,
     })
 }
-
-const RECORDS: &str = "binnacle_logs_records_total";
 
 /// Waits until the store has so many records.
 async fn stored(server: &Server, agent: &Agent, expected: f64) -> Result<()> {

@@ -48,8 +48,7 @@ fn a_flood_waits_and_the_others_do_not() {
 #[test]
 fn a_container_cannot_get_around_its_rate_with_many_files() {
     let dir = tempfile::tempdir().unwrap();
-    let host = dir.path().join("host");
-    fs::create_dir_all(&host).unwrap();
+    let host = host(dir.path());
     let mut bench = Bench::new(dir.path());
     let limited = crate::config::Logs { max_bytes_per_second: 100_000, ..reading(dir.path()) };
     bench.tailer = open_with(dir.path(), &bench.metrics, limited);
@@ -68,8 +67,7 @@ fn a_container_cannot_get_around_its_rate_with_many_files() {
 fn ten_megabytes_in_one_line_become_one_record_and_the_rest_is_counted() {
     const LONG: usize = 10 << 20;
     let dir = tempfile::tempdir().unwrap();
-    let (log, host) = (container(dir.path(), "web"), dir.path().join("host"));
-    fs::create_dir_all(&host).unwrap();
+    let (log, host) = (container(dir.path(), "web"), host(dir.path()));
     // An engine cuts it into pieces of 16 KiB; a plain file has it in one.
     let piece = cri("stdout", "P", &"x".repeat(16 << 10));
     append(&log, &(piece.repeat(LONG / (16 << 10)) + &cri("stdout", "F", "") + &cri("stdout", "F", "next")));
@@ -91,8 +89,7 @@ fn ten_megabytes_in_one_line_become_one_record_and_the_rest_is_counted() {
 #[test]
 fn bytes_that_are_no_text_stay_as_they_are() {
     let dir = tempfile::tempdir().unwrap();
-    let (log, host) = (container(dir.path(), "web"), dir.path().join("host"));
-    fs::create_dir_all(&host).unwrap();
+    let (log, host) = (container(dir.path(), "web"), host(dir.path()));
     let bytes = b"caf\xe9 \xff\xfe \x00 end";
     let write = |path: &Path, line: &[u8]| {
         let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
@@ -111,8 +108,7 @@ fn bytes_that_are_no_text_stay_as_they_are() {
 #[test]
 fn a_volume_shows_nothing_of_the_node() {
     let dir = tempfile::tempdir().unwrap();
-    let host = dir.path().join("host");
-    fs::create_dir_all(&host).unwrap();
+    let host = host(dir.path());
     fs::write(dir.path().join("secret"), "root:secret\n").unwrap();
     let mut bench = Bench::new(dir.path());
     bench.mounts = vec![volume(&host)];

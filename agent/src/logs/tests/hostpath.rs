@@ -1,15 +1,46 @@
-//! Files on host paths whose pod ends while no agent is there.
+//! Files on host paths: whose they are, and what their pods leave when they end.
 
 use super::*;
 
 #[test]
+fn the_pod_that_writes_a_file_now_owns_its_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = host(dir.path());
+    let mount = |pod: &str, started_ms| LogMount { pod: pod.to_owned(), started_ms, ..volume(&host) };
+    let mut bench = Bench::new(dir.path());
+    bench.mounts = vec![mount("first", 1)];
+    append(&host.join("app.log"), "one\n");
+    bench.settle();
+    bench.mounts = vec![mount("first", 1), mount("second", 2)];
+    append(&host.join("app.log"), "two\n");
+    bench.settle();
+    assert_eq!(bench.lines("file"), ["one", "two"]);
+    let pods: Vec<_> = bench.server.labels.iter().filter_map(|labels| labels.get("pod")).collect();
+    assert_eq!(pods, ["first", "second"]);
+    assert_eq!(bench.server.labels[0].get("filename"), Some("/var/app/app.log"));
+}
+
+#[test]
+fn a_rotated_file_is_read_to_its_end_though_its_successor_is_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut bench, host) = Bench::with_volume(dir.path());
+    append(&host.join("app.log"), "one\n");
+    bench.settle();
+    append(&host.join("app.log"), "two\n");
+    bench.kill(0);
+    fs::rename(host.join("app.log"), host.join("app.log.1")).unwrap();
+    bench.settle();
+    assert_eq!(bench.lines("file"), ["one", "two"]);
+    append(&host.join("app.log"), "three\n");
+    bench.settle();
+    assert_eq!(bench.lines("file"), ["one", "two", "three"]);
+}
+
+#[test]
 fn what_an_ended_pod_left_is_read_by_the_next_agent() {
     let dir = tempfile::tempdir().unwrap();
-    let host = dir.path().join("host");
-    fs::create_dir_all(&host).unwrap();
+    let (mut bench, host) = Bench::with_volume(dir.path());
     let log = host.join("app.log");
-    let mut bench = Bench::new(dir.path());
-    bench.mounts = vec![volume(&host)];
     append(&log, "one\n");
     bench.settle();
     bench.kill(0);
@@ -25,10 +56,7 @@ fn what_an_ended_pod_left_is_read_by_the_next_agent() {
 #[test]
 fn what_an_ended_pod_took_with_it_is_counted_as_lost() {
     let dir = tempfile::tempdir().unwrap();
-    let host = dir.path().join("host");
-    fs::create_dir_all(&host).unwrap();
-    let mut bench = Bench::new(dir.path());
-    bench.mounts = vec![volume(&host)];
+    let (mut bench, host) = Bench::with_volume(dir.path());
     append(&host.join("app.log"), "one\n");
     bench.step(usize::MAX);
     append(&host.join("app.log"), "two, never stored\n");

@@ -38,10 +38,7 @@ fn rotations_between_two_looks_at_a_file_lose_nothing_and_bring_nothing_twice() 
     let seed = number("BINNACLE_ROTATION_SEED").unwrap_or_else(|| clock::now_ns() as u64);
     println!("seed {seed}");
     let dir = tempfile::tempdir().unwrap();
-    let host = dir.path().join("host");
-    fs::create_dir_all(&host).unwrap();
-    let mut bench = Bench::new(dir.path());
-    bench.mounts = vec![volume(&host)];
+    let (mut bench, host) = Bench::with_volume(dir.path());
     let mut random = Random(seed);
     let rotations = number("BINNACLE_ROTATIONS").unwrap_or(150);
     let writer = std::thread::spawn(move || write(&host.join("app.log"), &mut Random(seed ^ 1), rotations));

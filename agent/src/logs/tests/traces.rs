@@ -123,3 +123,26 @@ fn a_file_is_not_passed_before_the_records_that_go_on_in_it_are_behind_the_check
     assert_eq!(bench.lines("stdout"), [&TRACE.join("\n"), "after"]);
     assert_eq!(bench.lines("stderr"), ["java.lang.Error: held"]);
 }
+
+#[test]
+fn a_file_is_not_passed_before_an_older_one_whose_end_decides_what_its_next_line_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = container(dir.path(), "web");
+    let mut bench = Bench::new(dir.path());
+    let write = |stream: &str, line: &str| append(&log, &cri(stream, "F", line));
+    // The older file is read again from here on as long as this waits.
+    write("stdout", "java.lang.Error: held");
+    TRACE[..2].iter().for_each(|line| write("stderr", line));
+    bench.step(usize::MAX);
+    fs::rename(&log, log.with_file_name("0.log.20260101-000000")).unwrap();
+    write("stderr", "between");
+    for _ in 0..6 {
+        bench.step(usize::MAX);
+    }
+    assert_eq!(bench.lines("stderr"), [&TRACE[..2].join("\n"), "between"]);
+    bench.kill(0);
+    write("stderr", TRACE[2]);
+    bench.settle();
+    assert_eq!(bench.lines("stderr"), [&TRACE[..2].join("\n"), "between", TRACE[2]]);
+    assert_eq!(bench.lines("stdout"), ["java.lang.Error: held"]);
+}
